@@ -1,0 +1,1 @@
+//! Scenario files: parse, check, build a platform, run it, judge it, report.

@@ -1,0 +1,3 @@
+//! Command line of smmulate.
+
+fn main() {}

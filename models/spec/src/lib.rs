@@ -1,0 +1,1 @@
+//! Layouts of registers and in-memory structures, declared once. No algorithms.
