@@ -1,1 +1,18 @@
-//! Hardware: memory, fabric, CPUs, SMMUv3, Tegra241 CMDQV, PCIe endpoints, interrupts. Knows no kernel.
+//! The hardware: memory, fabric, CPUs, SMMUv3 with Tegra241 CMDQV, PCIe endpoints, interrupts.
+//!
+//! *Invariant:* this crate knows no kernel. Software reaches it through the [`cpu::Cpu`] handle only, which is MMIO,
+//! memory and interrupts, as on silicon.
+//!
+//! ```text
+//!   cpu ---bus---> memory            endpoint --dma--> psmmu --bus--> memory
+//!    |                                   ^               | ^
+//!    +---bus---> psmmu (SMMU + CMDQV)    +---completion--+ +-- table walks, queues (bus)
+//!    +---bus---> irq sink <--- MSI writes, wired edges
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod bus;
+pub mod cpu;
+pub mod dma;
+pub mod record;

@@ -1,0 +1,111 @@
+//! What endpoints and pSMMUs say to each other: DMA, ATS translation, invalidation of a device's ATC.
+
+use crate::bus::{Abort, Data, Op, PhysAddr};
+
+/// How the address of a DMA is to be understood (IHI 0070, 3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressType {
+    /// An input address, to be translated.
+    Untranslated,
+    /// An address that the endpoint got by ATS.
+    Translated,
+    /// No data: a request for a translation (ATS). `write` asks for write permission as well.
+    TranslationRequest {
+        /// NW=0: write permission is wanted.
+        write: bool,
+    },
+}
+
+/// A transaction of an endpoint, on its way to the SMMU. At most one line, never across a line boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaRequest {
+    /// The endpoint, by index; the completion goes there.
+    pub endpoint: u16,
+    /// Chosen by the endpoint, returned in the completion.
+    pub tag: u32,
+    /// StreamID, as assigned by the root port.
+    pub sid: u32,
+    /// SubstreamID (PCIe PASID), if any.
+    pub ssid: Option<u32>,
+    /// Input address, or physical address for translated DMA.
+    pub addr: u64,
+    /// How `addr` is meant.
+    pub kind: AddressType,
+    /// What to do at that address; ignored for a translation request.
+    pub op: Op,
+}
+
+/// The answer to a [`DmaRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaCompletion {
+    /// The endpoint that asked.
+    pub endpoint: u16,
+    /// Its tag.
+    pub tag: u32,
+    /// What came of it.
+    pub result: DmaResult,
+}
+
+/// What came of a DMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaResult {
+    /// Done; the bytes read.
+    Ok(Data),
+    /// Refused by the SMMU or by memory.
+    Aborted(Abort),
+    /// Answer to a translation request: a translation of `1 << size_log2` bytes, or no access where both
+    /// permissions are false (Success with R=W=0).
+    Translation {
+        /// Physical address of the first byte of the region.
+        pa: PhysAddr,
+        /// log2 of the region's size.
+        size_log2: u8,
+        /// Reads are permitted.
+        read: bool,
+        /// Writes are permitted.
+        write: bool,
+    },
+    /// Unsupported Request, for a translation request.
+    Unsupported,
+}
+
+/// CMD_ATC_INV on its way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtcInvalidate {
+    /// Chosen by the SMMU, returned in the answer.
+    pub tag: u32,
+    /// Whose cache.
+    pub sid: u32,
+    /// Restricts to a PASID.
+    pub ssid: Option<u32>,
+    /// First byte.
+    pub addr: u64,
+    /// log2 of the number of bytes; 64 means everything.
+    pub size_log2: u8,
+}
+
+/// A job that software gives an endpoint through its control port: one DMA of any length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Write (to memory) or read.
+    pub write: bool,
+    /// Input address of the first byte.
+    pub iova: u64,
+    /// SubstreamID, if any.
+    pub ssid: Option<u32>,
+    /// Number of bytes.
+    pub len: u32,
+    /// The bytes to write, repeated as needed; ignored for a read. Empty means zeros.
+    pub pattern: Vec<u8>,
+}
+
+/// How a [`Job`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobResult {
+    /// Bytes transferred before the first abort.
+    pub done: u32,
+    /// Whether some part was aborted.
+    pub aborted: bool,
+    /// The bytes read.
+    pub data: Vec<u8>,
+}

@@ -1,0 +1,209 @@
+//! What the hardware tells observers: one typed record. Nothing may react to a record.
+
+use spec::smmu::{Command, EventRecord};
+
+use crate::bus::{Data, PhysAddr, Requester};
+use crate::cpu::CpuId;
+
+/// Which queue of a pSMMU a command came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CommandQueue {
+    /// The SMMU's own command queue.
+    Main,
+    /// A VCMDQ, by global index, and the VINTF and logical index it was allocated to.
+    Vcmdq {
+        /// Global index.
+        queue: u16,
+        /// The owner.
+        vintf: u8,
+        /// Index within the owner.
+        logical: u8,
+    },
+}
+
+/// Something that happened in the hardware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Memory changed.
+    MemoryWrite {
+        /// By whom.
+        by: Requester,
+        /// First byte.
+        addr: PhysAddr,
+        /// The bytes now there.
+        data: Data,
+    },
+    /// A register of a pSMMU was written by software (offset from the SMMU's page 0).
+    SmmuRegister {
+        /// Which pSMMU.
+        smmu: u16,
+        /// Byte offset.
+        offset: u32,
+        /// The value as stored.
+        value: u64,
+    },
+    /// A register of a CMDQV was written by software.
+    CmdqvRegister {
+        /// Which pSMMU's CMDQV.
+        smmu: u16,
+        /// Byte offset.
+        offset: u32,
+        /// The value written.
+        value: u64,
+    },
+    /// CONS of a queue passed this command: for CMD_SYNC that means it has completed.
+    CommandConsumed {
+        /// Which pSMMU.
+        smmu: u16,
+        /// Which queue.
+        queue: CommandQueue,
+        /// Index in the ring, without wrap bit.
+        index: u32,
+        /// As read from the ring.
+        raw: Command,
+        /// As executed, after VMID and StreamID replacement.
+        executed: Command,
+    },
+    /// A queue stopped with an error.
+    CommandError {
+        /// Which pSMMU.
+        smmu: u16,
+        /// Which queue.
+        queue: CommandQueue,
+        /// Index of the offending entry.
+        index: u32,
+        /// CERROR code.
+        code: u8,
+        /// The command, if it could be read.
+        raw: Option<Command>,
+    },
+    /// A DMA was given a translation; its access to memory goes out now.
+    DmaTranslated {
+        /// Identifies the DMA within the pSMMU.
+        id: u64,
+        /// Which pSMMU.
+        smmu: u16,
+        /// StreamID.
+        sid: u32,
+        /// SubstreamID.
+        ssid: Option<u32>,
+        /// Input address.
+        iova: u64,
+        /// Output address.
+        pa: PhysAddr,
+        /// Number of bytes.
+        len: u8,
+        /// Whether memory is written.
+        write: bool,
+        /// Whether it came with a translated address (ATS).
+        translated: bool,
+        /// Whether every level came from a TLB.
+        tlb_hit: bool,
+    },
+    /// The memory access of a DMA is globally visible.
+    DmaDone {
+        /// As in `DmaTranslated`.
+        id: u64,
+        /// Which pSMMU.
+        smmu: u16,
+    },
+    /// A DMA was refused.
+    DmaAborted {
+        /// Identifies the DMA within the pSMMU.
+        id: u64,
+        /// Which pSMMU.
+        smmu: u16,
+        /// StreamID.
+        sid: u32,
+        /// SubstreamID.
+        ssid: Option<u32>,
+        /// Input address.
+        iova: u64,
+        /// Whether memory was to be written.
+        write: bool,
+        /// Number of the event this causes, if one is to be recorded.
+        event: Option<u8>,
+    },
+    /// An ATS translation request was answered.
+    AtsAnswered {
+        /// Which pSMMU.
+        smmu: u16,
+        /// StreamID.
+        sid: u32,
+        /// Input address.
+        iova: u64,
+        /// Output address; `None` for no access or Unsupported Request.
+        pa: Option<PhysAddr>,
+    },
+    /// A TLB or walk entry was filled.
+    TlbFilled {
+        /// Which pSMMU.
+        smmu: u16,
+        /// The stream whose transaction filled it.
+        sid: u32,
+        /// Input address of the region.
+        iova: u64,
+        /// Output address of the region.
+        pa: PhysAddr,
+        /// log2 of the region's size.
+        size_log2: u8,
+    },
+    /// An event record is visible in the event queue.
+    EventWritten {
+        /// Which pSMMU.
+        smmu: u16,
+        /// The record.
+        record: EventRecord,
+    },
+    /// An event record was dropped because the queue was full or disabled.
+    EventDropped {
+        /// Which pSMMU.
+        smmu: u16,
+        /// The record.
+        record: EventRecord,
+    },
+    /// A global error became active in GERROR.
+    GlobalError {
+        /// Which pSMMU.
+        smmu: u16,
+        /// Bit number.
+        bit: u8,
+    },
+    /// A device raised an interrupt (wired edge or MSI).
+    InterruptRaised {
+        /// Interrupt number.
+        intid: u32,
+        /// Which pSMMU raised it, if one did.
+        smmu: Option<u16>,
+    },
+    /// An interrupt became pending at a CPU.
+    InterruptDelivered {
+        /// Interrupt number.
+        intid: u32,
+        /// Where.
+        cpu: CpuId,
+    },
+    /// An ATC invalidation reached an endpoint.
+    AtcInvalidated {
+        /// Which endpoint.
+        endpoint: u16,
+        /// First byte.
+        addr: u64,
+        /// log2 of the number of bytes.
+        size_log2: u8,
+    },
+    /// Software did what the architecture leaves unpredictable; the model chose.
+    Lint {
+        /// Which pSMMU.
+        smmu: u16,
+        /// What, and what this model does.
+        text: String,
+    },
+    /// A transaction found nothing at its address.
+    BusError {
+        /// By whom.
+        by: Requester,
+        /// Where.
+        addr: PhysAddr,
+    },
+}
