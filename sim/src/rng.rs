@@ -17,7 +17,9 @@ impl Rng {
     /// The stream of the component called `name` in the run with this seed.
     pub fn new(seed: u64, name: &str) -> Self {
         // FNV-1a over the name; splitmix64 spreads it.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let mut state = seed ^ hash;
         Self([0; 4].map(|_: u64| splitmix(&mut state)))
     }

@@ -1,1 +1,18 @@
 //! Layouts of registers and in-memory structures, declared once. No algorithms.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`regs`] | the `registers!` table: offset, access, reset, fields; storage that follows it |
+//! | [`layout`] | the `layout!` table for structures in memory |
+//! | [`smmu`] | SMMUv3: register pages, STE, CD, descriptors, commands, events |
+//! | [`cmdqv`] | Tegra241 CMDQV: banks, queue pages, the map of the whole region |
+#![forbid(unsafe_code)]
+
+pub mod cmdqv;
+pub mod layout;
+pub mod open_enum;
+pub mod regs;
+pub mod smmu;
+
+#[doc(hidden)]
+pub use pastey;

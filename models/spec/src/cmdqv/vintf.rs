@@ -1,0 +1,58 @@
+//! The bank of one VINTF. Its StreamID slots and error map are arrays: see [`Place`](super::Place) for where they lie.
+
+crate::registers! {
+    /// Bank of one VINTF.
+    pub enum Vintf {
+        /// Enable and identity.
+        0x00 CONFIG: u32 rw = 0 {
+            en[0], vmid[16:1],
+            /// The owner is trusted: any command, nothing rewritten.
+            hyp_own[17],
+        }
+        /// Enable as the block has applied it, and whether a queue has an error.
+        0x04 STATUS: u32 ro = 0 { enabled[0], status[3:1], vi_num_lvcmdq[23:16] }
+    }
+}
+
+crate::registers! {
+    /// One StreamID slot of a VINTF, before the array is laid out: its two registers lie 0x40 apart.
+    pub enum SidSlot {
+        /// The guest's StreamID.
+        0x40 SID_MATCH: u32 rw = 0 { enable[0], virt_sid[20:1] }
+        /// What it becomes.
+        0x80 SID_REPLACE: u32 rw = 0 { phys_sid[19:0] }
+    }
+}
+
+/// Offset of the map of LVCMDQs with an active error, 128 bits, within the bank.
+pub const LVCMDQ_ERR_MAP: u64 = 0xc0;
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::regs::{Block, check_table};
+
+    #[test]
+    fn agrees_with_linux() {
+        check_table::<Vintf>();
+        check_table::<SidSlot>();
+        for (reg, field, want) in [
+            (Vintf::CONFIG, "hyp_own", 1 << 17),
+            (Vintf::CONFIG, "vmid", 0x1_fffe),
+            (Vintf::CONFIG, "en", 1),
+            (Vintf::STATUS, "status", 0xe),
+            (Vintf::STATUS, "enabled", 1),
+        ] {
+            assert_eq!(reg.desc().field(field).unwrap().mask(), want, "{reg}.{field}");
+        }
+        assert_eq!((Vintf::CONFIG.offset(), Vintf::STATUS.offset()), (0, 4));
+    }
+
+    /// Values that the published QEMU model and the virtual-interface patches use.
+    #[test]
+    fn slots() {
+        assert_eq!(SID_MATCH(0).with_enable(true).with_virt_sid(0x10).0, 0x21);
+        assert_eq!(SID_MATCH(u64::MAX).virt_sid(), 0xf_ffff);
+        assert_eq!(SID_REPLACE(0x1234_5678).phys_sid(), 0x4_5678);
+    }
+}

@@ -1,0 +1,21 @@
+//! SMMUv3 (IHI 0070): register pages, configuration structures, descriptors and queue entries, as v3.3 draws them.
+//! Address fields therefore end at bit 51.
+
+pub mod cd;
+pub mod command;
+pub mod descriptor;
+pub mod error;
+pub mod event;
+pub mod page0;
+pub mod page1;
+pub mod pri;
+pub mod ste;
+
+pub use cd::{Cd, L1Cd};
+pub use command::{Command, Opcode};
+pub use error::{CommandError, GlobalError};
+pub use event::{EventNumber, EventRecord};
+pub use page0::Page0;
+pub use page1::Page1;
+pub use pri::PageRequest;
+pub use ste::{L1Std, Ste};

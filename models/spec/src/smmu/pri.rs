@@ -1,0 +1,79 @@
+//! PRI queue entries (IHI 0070, 8.1).
+
+use core::fmt;
+
+crate::layout! {
+    /// One page request of an endpoint.
+    pub struct PageRequest([u64; 2]) {
+        sid[31:0], ssid[51:32], priv_[58], x[59], r[60], w[61],
+        /// Last request of its group.
+        last[62],
+        /// The SubstreamID is valid.
+        ssv[63],
+        prgindex[72:64],
+        addr[127:76] addr,
+    }
+}
+
+impl PageRequest {
+    /// A marker that no more requests of this PASID will follow.
+    pub const fn is_stop_marker(self) -> bool {
+        self.ssv() && self.last() && !self.r() && !self.w()
+    }
+}
+
+impl fmt::Display for PageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PAGE_REQUEST sid={:#x}", self.sid())?;
+        if self.ssv() {
+            write!(f, " ssid={}", self.ssid())?;
+        }
+        write!(f, " addr={:#x} prgindex={}", self.addr(), self.prgindex())?;
+        let flags = [
+            (self.r(), " r"),
+            (self.w(), " w"),
+            (self.x(), " x"),
+            (self.priv_(), " priv"),
+            (self.last(), " last"),
+        ];
+        for (set, name) in flags {
+            f.write_str(if set { name } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::layout::{Layout, check_layout};
+
+    #[test]
+    fn agrees_with_linux() {
+        check_layout::<PageRequest>(&[]);
+        for (name, word, want) in [
+            ("sid", 0, 0xffff_ffff),
+            ("ssid", 0, 0x000f_ffff_0000_0000),
+            ("priv_", 0, 1 << 58),
+            ("x", 0, 1 << 59),
+            ("r", 0, 1 << 60),
+            ("w", 0, 1 << 61),
+            ("last", 0, 1 << 62),
+            ("ssv", 0, 1 << 63),
+            ("prgindex", 1, 0x1ff),
+            ("addr", 1, 0xffff_ffff_ffff_f000),
+        ] {
+            let f = PageRequest::field(name).unwrap();
+            assert_eq!((f.word(), f.mask()), (word, want), "{name}");
+        }
+    }
+
+    #[test]
+    fn worked_encoding() {
+        let p = PageRequest::default().with_sid(0x100).with_ssv(true).with_ssid(3).with_r(true).with_w(true);
+        let p = p.with_last(true).with_prgindex(5).with_addr(0x1000);
+        assert_eq!(p.words(), [0xf000_0003_0000_0100, 0x1005]);
+        assert_eq!(p.to_string(), "PAGE_REQUEST sid=0x100 ssid=3 addr=0x1000 prgindex=5 r w last");
+        assert!(!p.is_stop_marker() && p.with_r(false).with_w(false).is_stop_marker());
+    }
+}
