@@ -15,4 +15,6 @@
 pub mod bus;
 pub mod cpu;
 pub mod dma;
+pub mod interrupt;
+pub mod memory;
 pub mod record;

@@ -105,7 +105,10 @@ enum State {
     /// Holds the core.
     Running,
     /// Has let the core go. The number tells this wait from earlier ones.
-    Waiting { wait: u64, interrupt: Option<u32> },
+    Waiting {
+        wait: u64,
+        interrupt: Option<u32>,
+    },
     Finished,
 }
 
@@ -351,4 +354,3 @@ impl Component for Core {
         self.schedule(cx);
     }
 }
-
