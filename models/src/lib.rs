@@ -18,3 +18,4 @@ pub mod dma;
 pub mod interrupt;
 pub mod memory;
 pub mod record;
+pub mod smmu;

@@ -1,0 +1,32 @@
+//! The SMMUv3 core: what the architecture asks for, without a clock.
+//!
+//! ```text
+//!  Request --> Translation --Step::Read--> memory            Command --> Scope --> Caches::invalidate
+//!                  |  ^ \--Step::Lookup--> (time passes)
+//!                  v  |
+//!               Caches, Control (registers as they stand)
+//! ```
+//!
+//! *Invariant:* nothing here knows time. A driver answers every [`Step`], at once or after as many cycles as it likes.
+
+pub mod assoc;
+pub mod caches;
+pub mod config_cache;
+pub mod control;
+pub mod fault;
+pub mod features;
+pub mod granule;
+pub mod micro_tlb;
+pub mod request;
+pub mod rights;
+pub mod scope;
+pub mod step;
+pub mod tlb;
+pub mod walk_cache;
+
+pub use caches::{CacheShape, Caches};
+pub use control::Control;
+pub use features::{Features, IdrProfile};
+pub use request::{Request, RequestKind};
+pub use scope::Scope;
+pub use step::{AtsAnswer, Input, Outcome, Step, Unit};

@@ -1,0 +1,81 @@
+//! What is asked of the SMMU.
+
+/// How the address of a request is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// An input address.
+    Ordinary,
+    /// An ATS translation request; no data moves.
+    AtsRequest {
+        /// NW=0: write permission is wanted.
+        write: bool,
+    },
+    /// An access to an address that came from ATS.
+    AtsTranslated,
+}
+
+/// One access of a client device, or its request for a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// StreamID.
+    pub sid: u32,
+    /// SubstreamID, if the access has one.
+    pub ssid: Option<u32>,
+    /// Address.
+    pub addr: u64,
+    /// Memory is written.
+    pub write: bool,
+    /// Memory is read and written at once; `write` is set too.
+    pub atomic: bool,
+    /// Instruction fetch; meaningless for writes.
+    pub instruction: bool,
+    /// Privileged.
+    pub privileged: bool,
+    /// How the address is meant.
+    pub kind: RequestKind,
+}
+
+impl Request {
+    /// An unprivileged data read without SubstreamID.
+    pub const fn read(sid: u32, addr: u64) -> Self {
+        Self {
+            sid,
+            ssid: None,
+            addr,
+            write: false,
+            atomic: false,
+            instruction: false,
+            privileged: false,
+            kind: RequestKind::Ordinary,
+        }
+    }
+
+    /// An unprivileged write without SubstreamID.
+    pub const fn write(sid: u32, addr: u64) -> Self {
+        Self { write: true, ..Self::read(sid, addr) }
+    }
+
+    /// The same with a SubstreamID.
+    #[must_use]
+    pub const fn with_ssid(self, ssid: u32) -> Self {
+        Self { ssid: Some(ssid), ..self }
+    }
+
+    /// The same, privileged.
+    #[must_use]
+    pub const fn privileged(self) -> Self {
+        Self { privileged: true, ..self }
+    }
+
+    /// The same as an instruction fetch.
+    #[must_use]
+    pub const fn instruction(self) -> Self {
+        Self { instruction: true, ..self }
+    }
+
+    /// The same, of another kind.
+    #[must_use]
+    pub const fn of_kind(self, kind: RequestKind) -> Self {
+        Self { kind, ..self }
+    }
+}

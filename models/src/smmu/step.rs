@@ -1,0 +1,136 @@
+//! What a translation and its driver say to each other.
+
+use spec::smmu::EventRecord;
+
+use crate::bus::{Abort, Data, PhysAddr};
+
+
+/// Which stage of translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StageIndex {
+    /// Stage 1.
+    One,
+    /// Stage 2.
+    Two,
+}
+
+/// A structure that takes time to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    /// The micro TLB.
+    MicroTlb,
+    /// The configuration cache: STE and, if that is there, CD.
+    ConfigCache,
+    /// The main TLB.
+    MainTlb,
+    /// The cache of stage-2 translations inside nested walks.
+    IpaCache,
+    /// A walk cache.
+    WalkCache {
+        /// Stage of the table.
+        stage: StageIndex,
+        /// Level of the descriptor, 0 to 2.
+        level: u8,
+    },
+}
+
+/// What the driver answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// At the start, and after the time of a [`Step::Lookup`].
+    Go,
+    /// After a [`Step::Read`]: exactly as many bytes as were asked for.
+    Data(Result<Data, Abort>),
+}
+
+/// What a translation wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A structure is being consulted; answer [`Input::Go`] when that is over.
+    Lookup(Unit),
+    /// Memory is wanted; answer [`Input::Data`]. Aligned to `len`.
+    Read {
+        /// First byte.
+        addr: PhysAddr,
+        /// 8 or 64 bytes.
+        len: u8,
+    },
+    /// The translation has ended and must not be resumed again.
+    Done(Outcome),
+}
+
+/// The answer to an ATS translation request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtsAnswer {
+    /// Success; no access where both permissions are false.
+    Translation {
+        /// First output address of the region (an intermediate address if the stream's ATS is split-stage).
+        pa: PhysAddr,
+        /// log2 of its size.
+        size_log2: u8,
+        /// Reads are permitted.
+        read: bool,
+        /// Writes are permitted.
+        write: bool,
+    },
+    /// Unsupported Request.
+    Unsupported,
+    /// Completer Abort.
+    Abort,
+}
+
+/// How a translation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The access may go on.
+    Translated {
+        /// Where the address of the request went.
+        pa: PhysAddr,
+        /// log2 of the size of the translation (or of the address space, where nothing is translated).
+        size_log2: u8,
+        /// Reads are permitted at the privilege of the request.
+        read: bool,
+        /// Writes are permitted at the privilege of the request.
+        write: bool,
+        /// The translation came from a TLB.
+        tlb_hit: bool,
+        /// A TLB was filled with it.
+        filled: bool,
+    },
+    /// The access fails.
+    Abort {
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
+    /// The access succeeds without effect: reads see zeros, writes are dropped.
+    ReadZeroWriteIgnored {
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
+    /// The access waits for CMD_RESUME; it is then a new translation.
+    Stall {
+        /// To be recorded, with STALL set; the STAG is for whoever keeps the stalled accesses.
+        event: EventRecord,
+    },
+    /// The answer to a translation request.
+    Ats {
+        /// The answer.
+        answer: AtsAnswer,
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
+}
+
+impl Outcome {
+    /// The record that this outcome asks for.
+    pub const fn event(&self) -> Option<EventRecord> {
+        match *self {
+            Self::Translated { .. } => None,
+            Self::Abort { event } | Self::ReadZeroWriteIgnored { event } | Self::Ats { event, .. } => event,
+            Self::Stall { event } => Some(event),
+        }
+    }
+}
+
+
+
