@@ -101,18 +101,20 @@ mod test {
         let far = Request::write(1, 0xffff_0000_1234_5678);
         let two = Stage::Two { ipa: 0x4000_1008, purpose: Purpose::Table };
         for (record, request, access, stage, want) in [
-            (new(EventNumber::F_TRANSLATION, None), Request::read(1, 0x2000), read, Stage::One, [
-                0x1_0000_0010,
-                0x208_0000_0000,
-                0x2000,
-                0,
-            ]),
-            (new(EventNumber::F_PERMISSION, Some(5)), far, write, Stage::One, [
-                0x1_0000_5813,
-                0x202_0000_0000,
-                0xffff_0000_1234_5678,
-                0,
-            ]),
+            (
+                new(EventNumber::F_TRANSLATION, None),
+                Request::read(1, 0x2000),
+                read,
+                Stage::One,
+                [0x1_0000_0010, 0x208_0000_0000, 0x2000, 0],
+            ),
+            (
+                new(EventNumber::F_PERMISSION, Some(5)),
+                far,
+                write,
+                Stage::One,
+                [0x1_0000_5813, 0x202_0000_0000, 0xffff_0000_1234_5678, 0],
+            ),
             (
                 new(EventNumber::F_TRANSLATION, None).with_stall(true).with_stag(7),
                 Request::read(1, 0x2000),

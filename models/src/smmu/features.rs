@@ -185,7 +185,14 @@ impl Features {
         if idr1.tables_preset() || idr1.queues_preset() || idr1.ecmdq() {
             return refuse("one of IDR1.TABLES_PRESET, QUEUES_PRESET, ECMDQ");
         }
-        if idr3.mpam() || idr3.dpt() || idr3.pasidtt() || idr3.s1pi() || idr3.s2pi() || idr5.ds() || idr5.d128() {
+        if idr3.mpam()
+            || idr3.dpt()
+            || idr3.pasidtt()
+            || idr3.s1pi()
+            || idr3.s2pi()
+            || idr5.ds()
+            || idr5.d128()
+        {
             return refuse("one of IDR3.MPAM, DPT, PASIDTT, S1PI, S2PI, IDR5.DS, D128");
         }
         if !idr0.s1p() && !idr0.s2p() {

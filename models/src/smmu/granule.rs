@@ -185,7 +185,11 @@ mod test {
         ] {
             assert_eq!(granule.start_level_2(sl0, false), Some(level));
             for sz in 16..=39 {
-                assert_eq!(granule.start_fits_2(level, 64 - sz), sizes.contains(&sz), "{granule:?} {sl0} {sz}");
+                assert_eq!(
+                    granule.start_fits_2(level, 64 - sz),
+                    sizes.contains(&sz),
+                    "{granule:?} {sl0} {sz}"
+                );
             }
         }
         assert_eq!(Granule::K4.start_level_2(3, false), None);

@@ -137,7 +137,7 @@ pub const fn stage1(leaf: Leaf1, hierarchy: Hierarchy, rules: Stage1Rules) -> Ri
     let writable = leaf.ap() & 2 == 0 && !hierarchy.no_write;
     let uxn = leaf.uxn() || hierarchy.uxn;
     if rules.el2 {
-        let all = (true, writable, !uxn && !(rules.wxn && writable));
+        let all = (true, writable, !(uxn || rules.wxn && writable));
         return Rights::new(all, all);
     }
     let user = leaf.ap() & 1 != 0 && !hierarchy.no_user;
@@ -145,8 +145,8 @@ pub const fn stage1(leaf: Leaf1, hierarchy: Hierarchy, rules: Stage1Rules) -> Ri
     let user_writable = user && writable;
     let data = !(rules.pan && user);
     Rights::new(
-        (data, data && writable, !pxn && !user_writable && !(rules.wxn && writable)),
-        (user, user_writable, !uxn && !(rules.wxn && user_writable)),
+        (data, data && writable, !(pxn || user_writable || rules.wxn && writable)),
+        (user, user_writable, !(uxn || rules.wxn && user_writable)),
     )
 }
 
@@ -208,7 +208,11 @@ mod test {
             let leaf = Leaf1::default().with_ap(ap).with_uxn(uxn).with_pxn(pxn);
             let hierarchy = Hierarchy::default().under(Table::default().with_aptable(aptable));
             let got = stage1(leaf, hierarchy, Stage1Rules { el2, wxn, pan });
-            assert_eq!(show(got), want, "ap={ap} uxn={uxn} pxn={pxn} aptable={aptable} wxn={wxn} pan={pan} el2={el2}");
+            assert_eq!(
+                show(got),
+                want,
+                "ap={ap} uxn={uxn} pxn={pxn} aptable={aptable} wxn={wxn} pan={pan} el2={el2}"
+            );
         }
     }
 

@@ -107,7 +107,9 @@ impl Region {
     }
 
     fn of(command: &Command, addr: u64, ril: bool) -> Self {
-        let Some(granule) = Granule::from_command(command.tg()).filter(|_| ril) else { return Self::address(addr) };
+        let Some(granule) = Granule::from_command(command.tg()).filter(|_| ril) else {
+            return Self::address(addr);
+        };
         let one = Self::address(addr);
         let ttl = match (granule, command.ttl() as u8) {
             (Granule::K16, 1) => 0,
@@ -206,7 +208,9 @@ impl Scope {
         };
         let scope = match command.op() {
             Opcode::CFGI_STE => return Some(Self::Streams { first: sid, last: sid }),
-            Opcode::CFGI_STE_RANGE if command.range() == command::RANGE_ALL => return Some(Self::ALL_STREAMS),
+            Opcode::CFGI_STE_RANGE if command.range() == command::RANGE_ALL => {
+                return Some(Self::ALL_STREAMS);
+            }
             Opcode::CFGI_STE_RANGE => {
                 let low = low_mask(command.range() as u8 + 1) as u32;
                 return Some(Self::Streams { first: sid & !low, last: sid | low });
@@ -294,9 +298,13 @@ mod test {
     #[test]
     fn intersections() {
         let r = Region { last: 0x7fff, ..Region::address(0x4000) };
-        for (addr, bits, want) in
-            [(0x4000, 12, true), (0x7fff, 12, true), (0x8000, 12, false), (0x3000, 12, false), (0x1f_0000, 21, true)]
-        {
+        for (addr, bits, want) in [
+            (0x4000, 12, true),
+            (0x7fff, 12, true),
+            (0x8000, 12, false),
+            (0x3000, 12, false),
+            (0x1f_0000, 21, true),
+        ] {
             assert_eq!(r.intersects(addr, bits), want, "{addr:#x}");
         }
         assert!(Region::address(0xffff_0000_0000_1000).intersects(0x00ff_0000_0000_1000, 12), "top byte");

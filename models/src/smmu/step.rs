@@ -4,7 +4,6 @@ use spec::smmu::EventRecord;
 
 use crate::bus::{Abort, Data, PhysAddr};
 
-
 /// Which stage of translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StageIndex {
@@ -131,6 +130,3 @@ impl Outcome {
         }
     }
 }
-
-
-

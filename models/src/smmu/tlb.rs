@@ -174,7 +174,15 @@ mod test {
 
     fn entry(input: u64, bits: u8, asid: u16) -> Entry {
         let tag = Tag { asid, ..Tag::default() };
-        Entry { tag, input, output: 0x10_0000_0000 | input, bits, leaf_bits: bits, level: 3, ..Entry::default() }
+        Entry {
+            tag,
+            input,
+            output: 0x10_0000_0000 | input,
+            bits,
+            leaf_bits: bits,
+            level: 3,
+            ..Entry::default()
+        }
     }
 
     #[test]
