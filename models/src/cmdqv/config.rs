@@ -1,0 +1,102 @@
+//! What a CMDQV block is made of.
+
+use super::knobs::Knobs;
+
+/// Sizes, reset values, options and faults of one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CmdqvConfig {
+    /// PARAM.VER.
+    pub version: u8,
+    /// log2 of the number of VINTFs, at most 6.
+    pub vintfs_log2: u8,
+    /// log2 of the number of VCMDQs, at most 7.
+    pub vcmdqs_log2: u8,
+    /// log2 of the number of StreamID slots per VINTF, at most 4.
+    pub sids_log2: u8,
+    /// Largest LOG2SIZE: IDR1.CMDQS of the SMMU, at most 19.
+    pub cmdqs: u8,
+    /// CONFIG after reset except CMDQV_EN, which K17 decides.
+    pub reset_config: u32,
+    /// Whether VINTF CONFIG.HYP_OWN can be set. False in a block that is presented to a virtual machine.
+    pub hyp_own_writable: bool,
+    /// Commands per fetch, 1 to 4: a fetch stays within a cache line.
+    pub burst: u8,
+    /// Commands per queue that may be fetched ahead of execution, counting those under way; at least `burst`.
+    pub prefetch: u16,
+    /// Open questions.
+    pub knobs: Knobs,
+    /// Injected defects.
+    pub faults: Faults,
+}
+
+impl Default for CmdqvConfig {
+    /// Tegra241: 64 VINTFs, 128 VCMDQs, 16 slots, rings of up to 2^19 commands. Burst and prefetch depth are assumed.
+    fn default() -> Self {
+        Self {
+            version: 1,
+            vintfs_log2: 6,
+            vcmdqs_log2: 7,
+            sids_log2: 4,
+            cmdqs: 19,
+            reset_config: 0x0002_0082,
+            hyp_own_writable: true,
+            burst: 4,
+            prefetch: 8,
+            knobs: Knobs::default(),
+            faults: Faults::default(),
+        }
+    }
+}
+
+impl CmdqvConfig {
+    /// Number of VINTFs.
+    pub const fn vintfs(&self) -> usize {
+        1 << self.vintfs_log2
+    }
+    /// Number of VCMDQs.
+    pub const fn vcmdqs(&self) -> usize {
+        1 << self.vcmdqs_log2
+    }
+    /// Number of StreamID slots of a VINTF.
+    pub const fn sids(&self) -> usize {
+        1 << self.sids_log2
+    }
+    /// Checks the limits given at each field.
+    ///
+    /// # Errors
+    /// Says which limit is exceeded.
+    pub fn check(&self) -> Result<(), String> {
+        let rows = [
+            ("version", u64::from(self.version), 0, 15),
+            ("vintfs_log2", self.vintfs_log2.into(), 0, 6),
+            ("vcmdqs_log2", self.vcmdqs_log2.into(), 0, 7),
+            ("sids_log2", self.sids_log2.into(), 0, 4),
+            ("cmdqs", self.cmdqs.into(), 1, 19),
+            ("burst", self.burst.into(), 1, 4),
+            ("prefetch", self.prefetch.into(), self.burst.into(), u64::from(u16::MAX)),
+        ];
+        match rows.into_iter().find(|&(_, value, low, high)| !(low..=high).contains(&value)) {
+            Some((name, value, low, high)) => Err(format!("cmdqv {name} is {value}; it must be {low} to {high}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Defects of the silicon that a scenario can ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// StreamID replacement takes PHYS_SID of the other one of these two slots.
+    pub swapped_sid_slots: Option<(u8, u8)>,
+    /// A slot goes on matching after its SID_MATCH was cleared.
+    pub sid_match_sticks: bool,
+    /// TLBI of HYP_OWN=0 keeps the VMID that the guest wrote.
+    pub keep_guest_vmid: bool,
+    /// HYP_OWN=0 may use every opcode.
+    pub admit_everything: bool,
+    /// Every `n`th interrupt edge is lost (1 loses all).
+    pub lose_edge_every: Option<u32>,
+    /// Commands fetched before an error are used after it.
+    pub keep_prefetched: bool,
+    /// STATUS of a queue becomes 0 while work is still under way.
+    pub early_disable: bool,
+}
