@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod bus;
+pub mod cmdqv;
 pub mod cpu;
 pub mod dma;
 pub mod interrupt;

@@ -76,7 +76,9 @@ impl CmdqvConfig {
             ("prefetch", self.prefetch.into(), self.burst.into(), u64::from(u16::MAX)),
         ];
         match rows.into_iter().find(|&(_, value, low, high)| !(low..=high).contains(&value)) {
-            Some((name, value, low, high)) => Err(format!("cmdqv {name} is {value}; it must be {low} to {high}")),
+            Some((name, value, low, high)) => {
+                Err(format!("cmdqv {name} is {value}; it must be {low} to {high}"))
+            }
             None => Ok(()),
         }
     }

@@ -6,55 +6,47 @@ use crate::bus::PhysAddr;
 
 /// A ring of `1 << log2size` entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ring {
+pub(super) struct Ring {
     /// Address of entry 0.
-    pub base: PhysAddr,
+    pub(super) base: PhysAddr,
     /// log2 of the number of entries, at most 30.
-    pub log2size: u8,
+    pub(super) log2size: u8,
     /// log2 of the size of an entry in bytes.
-    pub log2entry: u8,
+    pub(super) log2entry: u8,
 }
 
 impl Ring {
     /// A ring of 16-byte commands.
-    pub const fn of_commands(base: PhysAddr, log2size: u8) -> Self {
+    pub(super) const fn of_commands(base: PhysAddr, log2size: u8) -> Self {
         Self { base, log2size, log2entry: 4 }
     }
     /// Number of entries.
-    pub const fn entries(self) -> u32 {
+    pub(super) const fn entries(self) -> u32 {
         1 << self.log2size
     }
     /// Size in bytes.
-    pub const fn bytes(self) -> u64 {
+    pub(super) const fn bytes(self) -> u64 {
         1 << (self.log2size + self.log2entry)
     }
     /// The position without bits above the wrap bit.
-    pub const fn position(self, raw: u32) -> u32 {
+    pub(super) const fn position(self, raw: u32) -> u32 {
         raw & (2 * self.entries() - 1)
     }
     /// Index of the entry at a position.
-    pub const fn index(self, position: u32) -> u32 {
+    pub(super) const fn index(self, position: u32) -> u32 {
         position & (self.entries() - 1)
     }
     /// Address of the entry at a position.
-    pub const fn addr(self, position: u32) -> PhysAddr {
+    pub(super) const fn addr(self, position: u32) -> PhysAddr {
         self.base.wrapping_add((self.index(position) as u64) << self.log2entry)
     }
     /// The position `by` entries further on.
-    pub const fn advance(self, position: u32, by: u32) -> u32 {
+    pub(super) const fn advance(self, position: u32, by: u32) -> u32 {
         self.position(position.wrapping_add(by))
     }
     /// Entries from `cons` up to `prod`. More than [`entries`](Self::entries) means that software made a mistake.
-    pub const fn occupancy(self, prod: u32, cons: u32) -> u32 {
+    pub(super) const fn occupancy(self, prod: u32, cons: u32) -> u32 {
         self.position(prod.wrapping_sub(cons))
-    }
-    /// Whether nothing is left to consume.
-    pub const fn is_empty(self, prod: u32, cons: u32) -> bool {
-        self.occupancy(prod, cons) == 0
-    }
-    /// Whether nothing can be added.
-    pub const fn is_full(self, prod: u32, cons: u32) -> bool {
-        self.occupancy(prod, cons) >= self.entries()
     }
 }
 
@@ -64,24 +56,22 @@ mod tests {
 
     #[test]
     fn positions() {
-        // (log2size, prod, cons, occupancy, full)
+        // (log2size, prod, cons, occupancy)
         let rows = [
-            (1, 0, 0, 0, false),
-            (1, 1, 0, 1, false),
-            (1, 2, 0, 2, true),
-            (1, 3, 0, 3, true),
-            (1, 0, 3, 1, false),
-            (1, 1, 3, 2, true),
-            (19, 0x80000, 0, 0x80000, true),
-            (19, 0, 0x80000, 0x80000, true),
-            (19, 0, 0xf_ffff, 1, false),
-            (3, 0xf_fff0, 0, 0, false),
+            (1, 0, 0, 0),
+            (1, 1, 0, 1),
+            (1, 2, 0, 2),
+            (1, 3, 0, 3),
+            (1, 0, 3, 1),
+            (1, 1, 3, 2),
+            (19, 0x80000, 0, 0x80000),
+            (19, 0, 0x80000, 0x80000),
+            (19, 0, 0xf_ffff, 1),
+            (3, 0xf_fff0, 0, 0),
         ];
-        for (log2size, prod, cons, occupancy, full) in rows {
+        for (log2size, prod, cons, occupancy) in rows {
             let ring = Ring::of_commands(0x1_0000, log2size);
             assert_eq!(ring.occupancy(prod, cons), occupancy, "{log2size} {prod:#x} {cons:#x}");
-            assert_eq!(ring.is_full(prod, cons), full, "{log2size} {prod:#x} {cons:#x}");
-            assert_eq!(ring.is_empty(prod, cons), occupancy == 0, "{log2size} {prod:#x} {cons:#x}");
         }
     }
 
