@@ -91,7 +91,7 @@ pub(super) fn admit(
     }
     match guest_rule(command.op(), knobs) {
         Guest::Forbidden if !faults.admit_everything => {
-            admitted.result = Err(refusal(knobs.forbidden_opcode))
+            admitted.result = Err(refusal(knobs.forbidden_opcode));
         }
         Guest::OverwriteVmid if !faults.keep_guest_vmid => {
             admitted.result = Ok(command.with_vmid(owner.vmid.into()));

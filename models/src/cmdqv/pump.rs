@@ -7,7 +7,7 @@ use spec::smmu::{Command, Opcode};
 use super::admission::admit;
 use super::errors::CMDQ_INIT_ERR;
 use super::knobs::{AllocationsOnDisable, Backlog, SmmuDisabled};
-use super::queue::{Entry, InExecution, Phase, Queue, Slot};
+use super::queue::{Entry, InExecution, Phase, Slot};
 use super::ring::Ring;
 use super::{Cmdqv, Effect, Pending, Taken};
 use crate::record::CommandQueue;
@@ -70,7 +70,9 @@ impl Cmdqv {
                 }
                 Err(code) if self.queue(queue).slot == Some(owner) => self.stop_at(queue, owner, code, raw),
                 Err(code) => {
-                    self.lint(format!("VCMDQ {queue}: {code} of a command whose owner is gone; not reported"))
+                    self.lint(format!(
+                        "VCMDQ {queue}: {code} of a command whose owner is gone; not reported"
+                    ));
                 }
             }
         }
