@@ -15,6 +15,7 @@ pub mod rng;
 pub mod stats;
 pub mod task;
 pub mod time;
+mod wheel;
 
 pub use component::{Component, Cx};
 pub use queue::{DomainId, Key, Queue};
