@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod component;
+pub mod domain;
 pub mod queue;
 pub mod rng;
 pub mod stats;
@@ -18,6 +19,7 @@ pub mod time;
 mod wheel;
 
 pub use component::{Component, Cx};
+pub use domain::{Domain, run_windows};
 pub use queue::{DomainId, Key, Queue};
 pub use rng::Rng;
 pub use task::{Port, Task, Yielded};
