@@ -1,12 +1,13 @@
 //! The store behind [`Queue`](crate::Queue): gives events back in key order, whatever the order they came in.
 //!
 //! ```text
-//!   time ->   | open slot      | 4095 slots of 2^k ps each         | horizon ...
-//!   held in   | ready + late   | one list a slot, found by bitmap  | far (binary heap)
+//!   time ->   | open slot    | rest of its turn: 4096 slots | 4095 turns of 4096 slots     | horizon ...
+//!   held in   | ready + late | one list a slot              | one list a turn              | far (binary heap)
 //! ```
 //!
-//! Payloads lie still in a pool from push to pop; slots and heaps hold indices. Lists run through the pool, so once
-//! the pool has grown to the largest number of pending events, nothing allocates.
+//! When a turn opens, its list is dealt out to its slots. When a slot opens, its list is sorted. Payloads lie still
+//! in a pool from push to pop; rings and heaps hold indices. Lists run through the pool, so once the pool has grown to
+//! the largest number of pending events, nothing allocates.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,8 +15,10 @@ use std::collections::BinaryHeap;
 use crate::queue::Key;
 use crate::time::Time;
 
-const SLOTS: usize = 4096;
-const WORDS: usize = SLOTS / 64;
+/// Slots in a turn, and turns up to the horizon, as a power of two.
+const TURN_BITS: u32 = 12;
+const LISTS: usize = 1 << TURN_BITS;
+const WORDS: usize = LISTS / 64;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
@@ -29,9 +32,11 @@ pub(crate) struct Wheel<E> {
     ready: Vec<Ticket>,
     /// Events of the open slot that came later.
     late: BinaryHeap<Reverse<Ticket>>,
-    /// Events of slots `open + 1 .. open + SLOTS`, at their slot number modulo `SLOTS`.
-    ring: Ring,
-    /// Events that were beyond the ring when they came; they stay here until their slot opens.
+    /// By slot: events of later slots in the open turn.
+    slots: Ring,
+    /// By turn: events of later turns before the horizon.
+    turns: Ring,
+    /// Events that were beyond the horizon when they came; they stay here until their turn opens.
     far: BinaryHeap<Reverse<Ticket>>,
     pool: Pool<E>,
 }
@@ -45,13 +50,14 @@ struct Ticket {
 impl<E> Wheel<E> {
     /// An empty wheel whose open slot is the one at time zero. Slots are `2^slot_bits` ps wide.
     pub(crate) fn new(slot_bits: u32) -> Self {
-        assert!(slot_bits < 52, "the ring would be longer than time");
+        assert!(slot_bits < 64, "a slot would be longer than time");
         Self {
             slot_bits,
             open: 0,
             ready: Vec::new(),
             late: BinaryHeap::new(),
-            ring: Ring::new(),
+            slots: Ring::new(),
+            turns: Ring::new(),
             far: BinaryHeap::new(),
             pool: Pool::new(),
         }
@@ -62,165 +68,186 @@ impl<E> Wheel<E> {
     }
 
     /// Files an event; its slot is open or later.
+    #[inline]
     pub(crate) fn push(&mut self, key: Key, event: E) {
-        let ahead = self.slot(key.time) - self.open;
+        let slot = self.slot(key.time);
         let index = self.pool.put(key, event);
-        if ahead == 0 {
+        if slot == self.open {
             self.late.push(Reverse(Ticket { key, index }));
-        } else if ahead < SLOTS as u64 {
-            let at = self.ring.position(self.open + ahead);
-            self.pool.cells[index as usize].next = self.ring.replace_head(at, index);
-        } else {
-            self.far.push(Reverse(Ticket { key, index }));
+            return;
+        }
+        match turn(slot) - turn(self.open) {
+            0 => self.pool.cells[index as usize].next = self.slots.add(slot, key.time, index),
+            ahead if ahead < LISTS as u64 => {
+                self.pool.cells[index as usize].next = self.turns.add(turn(slot), key.time, index);
+            }
+            _ => self.far.push(Reverse(Ticket { key, index })),
         }
     }
 
-    /// When the first event happens. Looks at one slot at most.
+    /// When the first event happens.
+    #[inline]
     pub(crate) fn first_time(&self) -> Option<Time> {
-        match self.first_open() {
-            Some(ticket) => Some(ticket.key.time),
-            None => self.next_slot().map(|slot| self.first_time_in(slot)),
-        }
+        let ready = self.ready.last().map(|ticket| ticket.key.time);
+        let late = self.late.peek().map(|Reverse(ticket)| ticket.key.time);
+        earlier(ready, late)
+            .or_else(|| self.slots.next_from(self.open).map(|slot| self.slots.first_time(slot)))
+            .or_else(|| {
+                let near = self.turns.next_from(turn(self.open)).map(|turn| self.turns.first_time(turn));
+                earlier(near, self.far.peek().map(|Reverse(ticket)| ticket.key.time))
+            })
     }
 
     /// Takes the first event.
-    pub(crate) fn pop(&mut self) -> Option<(Key, E)> {
-        if self.ready.is_empty() && self.late.is_empty() {
-            let slot = self.next_slot()?;
-            self.open(slot);
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<(Time, E)> {
+        if self.ready.is_empty() && self.late.is_empty() && !self.open_next() {
+            return None;
         }
-        Some(self.take_first_open())
-    }
-
-    /// Takes the first event, if it happens before `end`.
-    pub(crate) fn pop_before(&mut self, end: Time) -> Option<(Key, E)> {
-        if let Some(first) = self.first_open() {
-            if first.key.time >= end {
-                return None;
-            }
-        } else {
-            // A slot must not open before its time comes: what is pushed before it would have no place.
-            let slot = self.next_slot()?;
-            let last = self.slot(end);
-            if slot > last || (slot == last && self.first_time_in(slot) >= end) {
-                return None;
-            }
-            self.open(slot);
-        }
-        Some(self.take_first_open())
-    }
-
-    fn slot(&self, time: Time) -> u64 {
-        time.as_ps() >> self.slot_bits
-    }
-
-    fn first_open(&self) -> Option<Ticket> {
-        let late = self.late.peek().map(|Reverse(ticket)| *ticket);
-        match (self.ready.last().copied(), late) {
-            (Some(ready), Some(late)) => Some(ready.min(late)),
-            (ready, late) => ready.or(late),
-        }
-    }
-
-    fn take_first_open(&mut self) -> (Key, E) {
         let take_late = match (self.ready.last(), self.late.peek()) {
             (Some(ready), Some(Reverse(late))) => late < ready,
             (ready, _) => ready.is_none(),
         };
         let ticket = if take_late { self.late.pop().map(|Reverse(ticket)| ticket) } else { self.ready.pop() };
         let ticket = ticket.expect("a slot opens with an event");
-        (ticket.key, self.pool.take(ticket.index))
+        Some((ticket.key.time, self.pool.take(ticket.index)))
     }
 
-    /// The first slot after the open one that has events.
-    fn next_slot(&self) -> Option<u64> {
-        let near = self.ring.first_after(self.open);
-        let far = self.far.peek().map(|Reverse(ticket)| self.slot(ticket.key.time));
-        match (near, far) {
-            (Some(near), Some(far)) => Some(near.min(far)),
-            (near, far) => near.or(far),
-        }
+    /// Takes the first event, if it happens before `end`. No slot opens before its time comes: what is then filed
+    /// before it would have no place.
+    #[inline]
+    pub(crate) fn pop_before(&mut self, end: Time) -> Option<(Time, E)> {
+        if self.first_time()? < end { self.pop() } else { None }
     }
 
-    /// When the first event of `slot` happens, which is the next slot.
-    fn first_time_in(&self, slot: u64) -> Time {
-        let near = self.pool.list(self.ring.head(slot)).map(|(key, _)| key.time);
-        let far = self.far.peek().map(|Reverse(ticket)| ticket.key.time);
-        near.chain(far).min().expect("the next slot has an event")
+    fn slot(&self, time: Time) -> u64 {
+        time.as_ps() >> self.slot_bits
     }
 
-    /// Makes the next slot the open one.
-    fn open(&mut self, slot: u64) {
-        self.open = slot;
-        let at = self.ring.position(slot);
-        let head = self.ring.clear(at);
-        self.ready.extend(self.pool.list(head).map(|(key, index)| Ticket { key, index }));
-        while let Some(Reverse(ticket)) = self.far.peek() {
-            if ticket.key.time.as_ps() >> self.slot_bits != slot {
-                break;
+    /// Opens the next slot that has events; `false` when there is none. The open slot has none left.
+    fn open_next(&mut self) -> bool {
+        let slot = match self.slots.next_from(self.open) {
+            Some(slot) => slot,
+            None if self.open_next_turn() => {
+                self.slots.next_from(self.open).expect("a turn opens with an event")
             }
-            self.ready.extend(self.far.pop().map(|Reverse(ticket)| ticket));
-        }
+            None => return false,
+        };
+        self.open = slot;
+        let head = self.slots.clear(slot);
+        self.ready.extend(self.pool.list(head));
         if self.ready.len() > 1 {
             self.ready.sort_unstable_by(|a, b| b.cmp(a));
         }
+        true
+    }
+
+    #[cold]
+    fn open_next_turn(&mut self) -> bool {
+        let near = self.turns.next_from(turn(self.open));
+        let far = self.far.peek().map(|Reverse(ticket)| turn(self.slot(ticket.key.time)));
+        let Some(next) = earlier(near, far) else { return false };
+        self.open = next << TURN_BITS;
+        // Empty if the turn is that of a far event: a ring that is not empty has only earlier turns, or this one.
+        let mut index = self.turns.clear(next);
+        while index != NIL {
+            index = self.deal(index);
+        }
+        while let Some(Reverse(Ticket { key, index })) = self.far.peek().copied()
+            && turn(self.slot(key.time)) == next
+        {
+            self.far.pop();
+            self.deal(index);
+        }
+        true
+    }
+
+    /// Files an event in its slot of the open turn, and says which one was next in its list.
+    fn deal(&mut self, index: u32) -> u32 {
+        let time = self.pool.cells[index as usize].key.time;
+        let before = self.slots.add(self.slot(time), time, index);
+        std::mem::replace(&mut self.pool.cells[index as usize].next, before)
     }
 }
 
-/// Heads of lists, and which of them are not empty.
+fn turn(slot: u64) -> u64 {
+    slot >> TURN_BITS
+}
+
+fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Lists of events for a range of `LISTS` numbers, each at its number modulo `LISTS`.
 #[derive(Debug)]
 struct Ring {
-    heads: Box<[u32]>,
-    /// A bit a slot.
+    lists: Box<[List]>,
+    /// A bit a list: whether it has events.
     occupied: [u64; WORDS],
-    /// A bit a word of `occupied`.
+    /// A bit a word of `occupied`: whether it is not zero.
     summary: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: u32,
+    /// When its first event happens.
+    first: Time,
+}
+
+const EMPTY: List = List { head: NIL, first: Time::MAX };
+
 impl Ring {
     fn new() -> Self {
-        Self { heads: vec![NIL; SLOTS].into(), occupied: [0; WORDS], summary: 0 }
+        Self { lists: vec![EMPTY; LISTS].into(), occupied: [0; WORDS], summary: 0 }
     }
 
-    fn position(&self, slot: u64) -> usize {
-        slot as usize % SLOTS
-    }
-
-    fn head(&self, slot: u64) -> u32 {
-        self.heads[self.position(slot)]
-    }
-
-    fn replace_head(&mut self, at: usize, index: u32) -> u32 {
+    /// Puts an event at the head of a list; the head before becomes its successor.
+    #[inline]
+    fn add(&mut self, number: u64, time: Time, index: u32) -> u32 {
+        let at = number as usize % LISTS;
         self.occupied[at / 64] |= 1 << (at % 64);
         self.summary |= 1 << (at / 64);
-        std::mem::replace(&mut self.heads[at], index)
+        let list = &mut self.lists[at];
+        list.first = list.first.min(time);
+        std::mem::replace(&mut list.head, index)
     }
 
-    fn clear(&mut self, at: usize) -> u32 {
+    /// Empties a list and returns its head.
+    fn clear(&mut self, number: u64) -> u32 {
+        let at = number as usize % LISTS;
         self.occupied[at / 64] &= !(1 << (at % 64));
         if self.occupied[at / 64] == 0 {
             self.summary &= !(1 << (at / 64));
         }
-        std::mem::replace(&mut self.heads[at], NIL)
+        std::mem::replace(&mut self.lists[at], EMPTY).head
     }
 
-    /// The first occupied slot after `open`, whose own list is empty.
-    fn first_after(&self, open: u64) -> Option<u64> {
+    fn first_time(&self, number: u64) -> Time {
+        self.lists[number as usize % LISTS].first
+    }
+
+    /// The number of the first list that has events, of those from `start` on.
+    #[inline]
+    fn next_from(&self, start: u64) -> Option<u64> {
         if self.summary == 0 {
             return None;
         }
-        let from = self.position(open);
+        let from = start as usize % LISTS;
         let (word, bit) = (from / 64, from % 64);
         let above = self.occupied[word] & (u64::MAX << bit);
         let at = if above != 0 {
             word * 64 + above.trailing_zeros() as usize
         } else {
-            // Bit 0 becomes the word after this one, bit 63 this one again: its low bits are the farthest slots.
-            let turn = (word as u32 + 1) % 64;
-            let word = (turn + self.summary.rotate_right(turn).trailing_zeros()) as usize % WORDS;
+            // Bit 0 becomes the word after this one, bit 63 this one again: its low bits are the farthest lists.
+            let skipped = (word as u32 + 1) % 64;
+            let word = (skipped + self.summary.rotate_right(skipped).trailing_zeros()) as usize % WORDS;
             word * 64 + self.occupied[word].trailing_zeros() as usize
         };
-        Some(open + (at.wrapping_sub(from) % SLOTS) as u64)
+        Some(start + (at.wrapping_sub(from) % LISTS) as u64)
     }
 }
 
@@ -268,12 +295,12 @@ impl<E> Pool<E> {
         event
     }
 
-    fn list(&self, head: u32) -> impl Iterator<Item = (Key, u32)> {
+    fn list(&self, head: u32) -> impl Iterator<Item = Ticket> {
         let mut at = head;
         std::iter::from_fn(move || {
+            // The end of a list is the index of no cell.
             let cell = self.cells.get(at as usize)?;
-            let index = std::mem::replace(&mut at, cell.next);
-            Some((cell.key, index))
+            Some(Ticket { key: cell.key, index: std::mem::replace(&mut at, cell.next) })
         })
     }
 }
@@ -284,7 +311,7 @@ mod test {
 
     #[test]
     fn the_ring_finds_the_next_slot_around_its_end() {
-        let n = SLOTS as u64;
+        let n = LISTS as u64;
         for (open, filled, want) in [
             (0, &[][..], None),
             (0, &[1], Some(1)),
@@ -300,13 +327,13 @@ mod test {
         ] {
             let mut ring = Ring::new();
             for slot in filled {
-                ring.replace_head(ring.position(*slot), 0);
+                ring.add(*slot, Time::ZERO, 0);
             }
-            assert_eq!(ring.first_after(open), want, "after {open} in {filled:?}");
+            assert_eq!(ring.next_from(open), want, "from {open} in {filled:?}");
             for slot in filled {
-                ring.clear(ring.position(*slot));
+                ring.clear(*slot);
             }
-            assert_eq!(ring.first_after(open), None);
+            assert_eq!(ring.next_from(open), None);
         }
     }
 }
