@@ -80,7 +80,7 @@ impl Div<u64> for Time {
         Self(self.0 / n)
     }
 }
-impl Rem<Time> for Time {
+impl Rem for Time {
     type Output = Self;
     fn rem(self, other: Self) -> Self {
         Self(self.0 % other.0)
