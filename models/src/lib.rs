@@ -16,6 +16,7 @@ pub mod bus;
 pub mod cmdqv;
 pub mod cpu;
 pub mod dma;
+pub mod endpoint;
 pub mod interrupt;
 pub mod memory;
 pub mod record;

@@ -1,0 +1,357 @@
+use std::collections::BTreeMap;
+
+use sim::{DomainId, Queue, Time};
+
+use super::*;
+use crate::bus::{LINE, Requester};
+use crate::dma::AddressType;
+use crate::memory::PhysMem;
+
+const PAGE: u64 = 4096;
+const SID_BASE: u32 = 0x100;
+const RID: u16 = 5;
+/// What the stand-in for pSMMU and memory takes for a request.
+const SERVICE: Time = Time::ns(300);
+
+/// Stands in for a pSMMU and memory: page-wise mappings, a fixed time per request.
+struct World {
+    memory: PhysMem,
+    /// Page number to page number, read, write.
+    map: BTreeMap<u64, (u64, bool, bool)>,
+    requests: Vec<(Time, DmaRequest)>,
+    said: Vec<(Time, Out)>,
+    outstanding_max: usize,
+}
+
+impl World {
+    /// Pages 1..100 are mapped to 1001..1100.
+    fn new() -> Self {
+        Self {
+            memory: PhysMem::new(),
+            map: (1..100).map(|page| (page, (page + 1000, true, true))).collect(),
+            requests: Vec::new(),
+            said: Vec::new(),
+            outstanding_max: 0,
+        }
+    }
+    fn pa(iova: u64) -> u64 {
+        iova + 1000 * PAGE
+    }
+    fn answer(&mut self, request: &DmaRequest) -> DmaResult {
+        let mapping = self.map.get(&(request.addr / PAGE)).copied();
+        let pa = match request.kind {
+            AddressType::TranslationRequest { .. } => {
+                let (page, read, write) = mapping.unwrap_or_default();
+                return DmaResult::Translation { pa: page * PAGE, size_log2: 12, read, write };
+            }
+            AddressType::Translated => request.addr,
+            AddressType::Untranslated => match mapping {
+                Some((page, read, write)) if if request.op.writes() { write } else { read } => {
+                    page * PAGE + request.addr % PAGE
+                }
+                _ => return DmaResult::Aborted(Abort),
+            },
+        };
+        DmaResult::Ok(self.memory.apply(pa, &request.op).answer)
+    }
+
+    /// Runs until nothing is left to do. Requests take effect when they leave the root port.
+    fn run(&mut self, endpoint: &mut Endpoint, heard: Vec<(Time, In)>) {
+        let mut queue = Queue::new(DomainId(0));
+        for (at, message) in heard {
+            queue.push(at, Ok(message));
+        }
+        let mut outstanding = 0;
+        while let Some((now, event)) = queue.pop() {
+            match event {
+                Ok(message) => {
+                    outstanding -= usize::from(matches!(message, In::Arrived(Arrival::Dma(_))));
+                    let mut cx = Cx::at(now);
+                    endpoint.on(message, &mut cx);
+                    for (at, message) in cx.woken {
+                        queue.push(at, Ok(message));
+                    }
+                    for (at, out) in cx.said {
+                        outstanding += usize::from(matches!(out, Out::Dma(_)));
+                        queue.push(at, Err(out));
+                    }
+                    self.outstanding_max = self.outstanding_max.max(outstanding);
+                }
+                Err(Out::Dma(request)) => {
+                    let result = self.answer(&request);
+                    let DmaRequest { endpoint, tag, .. } = request;
+                    queue.push(now + SERVICE, Ok(In::Dma(DmaCompletion { endpoint, tag, result })));
+                    self.requests.push((now, request));
+                }
+                Err(out) => self.said.push((now, out)),
+            }
+        }
+        assert_eq!(endpoint.transfers(), 0, "everything ends");
+    }
+
+    fn results(&self) -> Vec<&JobResult> {
+        self.said
+            .iter()
+            .filter_map(|(_, out)| match out {
+                Out::JobDone { result, .. } => Some(&**result),
+                _ => None,
+            })
+            .collect()
+    }
+    fn invalidations(&self) -> Vec<(Time, u32, bool)> {
+        self.said
+            .iter()
+            .filter_map(|(at, out)| match out {
+                Out::AtcDone { tag, timed_out, .. } => Some((*at, *tag, *timed_out)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn config() -> EndpointConfig {
+    EndpointConfig::dma(3, RootPortConfig::new(SID_BASE), RID)
+}
+fn with_atc() -> EndpointConfig {
+    EndpointConfig { ats: Some(AtcConfig { entries: 16 }), ..config() }
+}
+fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
+    let job = Job { write, iova, ssid: None, len, pattern: pattern.to_vec() };
+    In::Job { cpu: 0, tag: 1, job: Box::new(job) }
+}
+fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
+    In::Atc(AtcInvalidate { tag, sid: SID_BASE + u32::from(RID), ssid: None, addr, size_log2 })
+}
+
+#[test]
+fn jobs_move_every_byte_with_or_without_ats() {
+    for base in [config(), with_atc()] {
+        for (iova, len, requests) in [
+            (PAGE, 0, 0),
+            (PAGE, 1, 1),
+            (PAGE, 64, 1),
+            (PAGE + 60, 8, 2),
+            (PAGE + 1, 64, 2),
+            (2 * PAGE - 3, 6, 2),
+            (PAGE + 32, 10_000, 157),
+        ] {
+            let case = format!("{len} bytes at {iova:#x}, ats {}", base.ats.is_some());
+            let pattern: Vec<u8> = (0..251).collect();
+            let want: Vec<u8> = pattern.iter().copied().cycle().take(len as usize).collect();
+            let mut world = World::new();
+            let mut endpoint = Endpoint::new(base.clone());
+            world.run(&mut endpoint, vec![(Time::ZERO, job(true, iova, len, &pattern))]);
+            let mut held = vec![0; len as usize];
+            world.memory.read(World::pa(iova), &mut held);
+            assert_eq!(held, want, "written: {case}");
+
+            let data = world
+                .requests
+                .iter()
+                .filter(|(_, r)| !matches!(r.kind, AddressType::TranslationRequest { .. }));
+            assert_eq!(data.clone().count(), requests, "{case}");
+            for (_, r) in data {
+                assert!(r.addr % LINE as u64 + r.op.len() as u64 <= LINE as u64, "{case}: {r:?}");
+                assert_eq!((r.sid, r.endpoint), (SID_BASE + u32::from(RID), 3), "{case}");
+            }
+
+            let mut endpoint = Endpoint::new(base.clone());
+            world.run(&mut endpoint, vec![(Time::ZERO, job(false, iova, len, &[]))]);
+            let ok = JobResult { done: len, aborted: false, data: Vec::new() };
+            assert_eq!(world.results(), [&ok, &JobResult { data: want, ..ok.clone() }], "{case}");
+        }
+    }
+}
+
+#[test]
+fn jobs_stop_at_the_first_abort() {
+    for base in [config(), with_atc()] {
+        for (name, write, allowed, iova, done, aborted) in [
+            ("hole", false, None, 9 * PAGE + 100, PAGE - 100, true),
+            ("hole at once", true, None, 10 * PAGE, 0, true),
+            ("read of a read-only page", false, Some((true, false)), 10 * PAGE, 100 * PAGE, false),
+            ("write to a read-only page", true, Some((true, false)), 9 * PAGE, PAGE, true),
+            ("read of a write-only page", false, Some((false, true)), 9 * PAGE, PAGE, true),
+        ] {
+            let mut world = World::new();
+            world.map.remove(&10);
+            if let Some((read, write)) = allowed {
+                world.map.insert(10, (1010, read, write));
+            }
+            let len = 2 * PAGE as u32;
+            world.run(&mut Endpoint::new(base.clone()), vec![(Time::ZERO, job(write, iova, len, &[7]))]);
+            let results = world.results();
+            let done = done.min(2 * PAGE) as u32;
+            let case = format!("{name}, ats {}", base.ats.is_some());
+            assert_eq!((results.len(), results[0].done, results[0].aborted), (1, done, aborted), "{case}");
+            assert_eq!(results[0].data.len() as u32, if write { 0 } else { done }, "{case}");
+        }
+    }
+}
+
+#[test]
+fn one_read_costs_the_link_both_ways_and_the_service() {
+    let t = LinkTiming::default();
+    for (len, ats) in [(64, false), (4, false), (64, true)] {
+        let mut world = World::new();
+        let base = if ats { with_atc() } else { config() };
+        world.run(&mut Endpoint::new(base), vec![(Time::ZERO, job(false, PAGE, len, &[]))]);
+        let trip = |payload| t.packet_time(0) + t.latency + SERVICE + t.packet_time(payload) + t.latency;
+        let translation = if ats { trip(8) } else { Time::ZERO };
+        assert_eq!(world.said[0].0, translation + trip(len as usize), "{len} bytes, ats {ats}");
+    }
+}
+
+#[test]
+fn requests_are_limited_by_tags_and_by_the_link() {
+    let t = LinkTiming::default();
+    for tags in [1, 4, 1000] {
+        let mut world = World::new();
+        let len = 64 * LINE as u32;
+        world.run(
+            &mut Endpoint::new(EndpointConfig { tags, ..config() }),
+            vec![(Time::ZERO, job(true, PAGE, len, &[]))],
+        );
+        assert_eq!(world.outstanding_max, tags.min(64) as usize);
+        let gap = t.packet_time(LINE);
+        for pair in world.requests.windows(2) {
+            assert!(pair[1].0 - pair[0].0 >= gap, "packets do not overlap on the link");
+        }
+        if tags == 1000 {
+            assert_eq!(world.requests[63].0, gap * 64 + t.latency, "the link is never idle");
+        }
+    }
+}
+
+#[test]
+fn translations_are_asked_for_once_and_forgotten_when_invalidated() {
+    let touch = |at: u64, page: u64| (Time::us(at), job(true, page * PAGE, 256, &[1]));
+    let drop = |at: u64, page: u64| (Time::us(at), invalidate(1, page * PAGE, 12));
+    for (name, heard, want) in [
+        ("one page", vec![touch(0, 1)], 1),
+        ("again", vec![touch(0, 1), touch(100, 1)], 1),
+        ("two at once", vec![touch(0, 1), touch(0, 1)], 1),
+        ("two pages", vec![touch(0, 1), touch(0, 2)], 2),
+        ("invalidated between", vec![touch(0, 1), drop(50, 1), touch(100, 1)], 2),
+        ("another page invalidated", vec![touch(0, 1), drop(50, 2), touch(100, 1)], 1),
+        ("no access is not cached", vec![touch(0, 200), touch(50, 200)], 2),
+    ] {
+        let mut world = World::new();
+        let mut endpoint = Endpoint::new(with_atc());
+        world.run(&mut endpoint, heard);
+        assert_eq!(endpoint.counters().translation_requests, want, "{name}");
+    }
+}
+
+/// The page moves, and an invalidation follows at once, at every moment of a job: after the answer no request may
+/// leave with the old address, nor be on its way.
+#[test]
+fn after_an_invalidation_is_answered_nothing_uses_the_old_address() {
+    for at in (0..4_000).step_by(50) {
+        let at = Time::ns(at);
+        let mut world = World::new();
+        let mut endpoint = Endpoint::new(with_atc());
+        let old = 1001 * PAGE..1002 * PAGE;
+        // The stand-in hears of the new mapping through a job-free run up to the moment.
+        let mut queue = Queue::new(DomainId(0));
+        queue.push(Time::ZERO, Ok(job(true, PAGE, 4096, &[1])));
+        queue.push(at, Ok(invalidate(1, PAGE, 12)));
+        let (mut answered, mut in_flight) = (false, BTreeMap::new());
+        while let Some((now, event)) = queue.pop() {
+            match event {
+                Ok(message) => {
+                    match &message {
+                        In::Atc(_) => drop(world.map.insert(1, (2001, true, true))),
+                        In::Dma(completion) => drop(in_flight.remove(&completion.tag)),
+                        _ => {}
+                    }
+                    let mut cx = Cx::at(now);
+                    endpoint.on(message, &mut cx);
+                    cx.woken.into_iter().for_each(|(at, message)| queue.push(at, Ok(message)));
+                    cx.said.into_iter().for_each(|(at, out)| queue.push(at, Err(out)));
+                }
+                Err(Out::Dma(request)) => {
+                    let stale = request.kind == AddressType::Translated && old.contains(&request.addr);
+                    assert!(!(answered && stale), "invalidated at {at}, used at {now}");
+                    if stale {
+                        in_flight.insert(request.tag, now);
+                    }
+                    let result = world.answer(&request);
+                    let completion = DmaCompletion { endpoint: 3, tag: request.tag, result };
+                    queue.push(now + SERVICE, Ok(In::Dma(completion)));
+                }
+                Err(Out::AtcDone { timed_out, .. }) => {
+                    assert!(!timed_out && !answered);
+                    assert!(in_flight.is_empty(), "invalidated at {at}: {in_flight:?} on their way at {now}");
+                    answered = true;
+                }
+                Err(Out::JobDone { result, .. }) => assert!(!result.aborted),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(answered);
+        assert_eq!(endpoint.transfers(), 0);
+    }
+}
+
+#[test]
+fn invalidations_are_answered_as_the_faults_say() {
+    let t = LinkTiming::default();
+    let trip = (t.packet_time(8) + t.latency) * 2;
+    let none = AtcFaults::default();
+    let nth = Some(2);
+    // The second invalidation comes while a long write uses the page.
+    let (first, second) = (Time::us(50), Time::us(100));
+    let busy = |at: Time| at > second + trip;
+    for (name, faults, is_late, timed_out, requests) in [
+        ("no fault", none, true, false, 3),
+        ("silent", AtcFaults { silent: nth, ..none }, true, true, 3),
+        ("early", AtcFaults { early: nth, ..none }, false, false, 3),
+        ("kept", AtcFaults { kept: nth, ..none }, false, false, 2),
+    ] {
+        let mut world = World::new();
+        let mut endpoint = Endpoint::new(EndpointConfig { atc_faults: faults, ..with_atc() });
+        let heard = vec![
+            (Time::ZERO, job(true, PAGE, 4096, &[1])),
+            (first, invalidate(1, PAGE, 12)),
+            (second - Time::ns(900), job(true, PAGE, 4096, &[1])),
+            (second - t.latency + Time::ns(200), invalidate(2, PAGE, 12)),
+            (Time::us(150), job(true, PAGE, 64, &[1])),
+        ];
+        world.run(&mut endpoint, heard);
+        let answers = world.invalidations();
+        assert_eq!((answers.len(), answers[0]), (2, (first + trip, 1, false)), "{name}");
+        assert_eq!(
+            (busy(answers[1].0), answers[1].1, answers[1].2),
+            (is_late, 2, timed_out),
+            "{name}: {answers:?}"
+        );
+        if timed_out {
+            assert!(answers[1].0 > second + t.atc_timeout, "{name}");
+        }
+        assert_eq!(endpoint.counters().translation_requests, requests, "{name}");
+    }
+}
+
+#[test]
+fn an_endpoint_without_an_atc_answers_after_a_round_trip() {
+    let t = LinkTiming::default();
+    let mut world = World::new();
+    world.run(&mut Endpoint::new(config()), vec![(Time::ZERO, invalidate(7, 0, 64))]);
+    assert_eq!(world.invalidations(), [((t.packet_time(8) + t.latency) * 2, 7, false)]);
+}
+
+#[test]
+fn a_dma_endpoint_has_no_registers() {
+    let transaction = |op| Transaction { from: Requester::Cpu(0), tag: 1, addr: 0x40, op };
+    for (op, want) in [
+        (Op::Read { len: 4 }, Err(Abort)),
+        (Op::Write(Data::u32(1)), Ok(Data::EMPTY)), // posted: the CPU is not told
+        (Op::Swap(1), Err(Abort)),
+    ] {
+        let mut world = World::new();
+        world.run(&mut Endpoint::new(config()), vec![(Time::ZERO, In::Bus(transaction(op)))]);
+        assert_eq!(world.said.len(), 1);
+        assert_eq!(world.said[0].1, Out::Respond(transaction(op).respond(want)), "{op:?}");
+    }
+}
