@@ -135,7 +135,7 @@ fn hold(criterion: &mut Criterion) {
             let mut heap = Hold::new(Heap::default(), actors, load);
             assert_eq!(queue.run(EVENTS), heap.run(EVENTS), "both queues keep the same order");
             group.bench_function(BenchmarkId::new("queue", actors), |b| {
-                b.iter(|| black_box(queue.run(EVENTS)))
+                b.iter(|| black_box(queue.run(EVENTS)));
             });
             group
                 .bench_function(BenchmarkId::new("heap", actors), |b| b.iter(|| black_box(heap.run(EVENTS))));
