@@ -11,10 +11,12 @@
 
 pub mod assoc;
 pub mod caches;
+pub mod config;
 pub mod config_cache;
 pub mod control;
 pub mod fault;
 pub mod features;
+pub mod functional;
 pub mod granule;
 pub mod micro_tlb;
 pub mod request;
@@ -22,11 +24,15 @@ pub mod rights;
 pub mod scope;
 pub mod step;
 pub mod tlb;
+pub mod translation;
+pub mod walk;
 pub mod walk_cache;
 
 pub use caches::{CacheShape, Caches};
 pub use control::Control;
 pub use features::{Features, IdrProfile};
+pub use functional::translate_now;
 pub use request::{Request, RequestKind};
 pub use scope::Scope;
 pub use step::{AtsAnswer, Input, Outcome, Step, Unit};
+pub use translation::Translation;
