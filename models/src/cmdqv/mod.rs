@@ -37,6 +37,13 @@ mod queue;
 mod ring;
 mod vintf;
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod functional;
+#[cfg(test)]
+mod random;
+
 pub use config::{CmdqvConfig, Faults};
 pub use knobs::Knobs;
 pub use metrics::Metrics;
