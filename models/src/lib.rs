@@ -19,5 +19,6 @@ pub mod dma;
 pub mod endpoint;
 pub mod interrupt;
 pub mod memory;
+pub mod psmmu;
 pub mod record;
 pub mod smmu;

@@ -224,6 +224,11 @@ impl Cmdqv {
         &self.ready
     }
 
+    /// Whether this queue is in use: enabled, or on its way to or from it.
+    pub fn is_enabled(&self, queue: u16) -> bool {
+        self.queues.get(usize::from(queue)).is_some_and(|q| q.phase != queue::Phase::Off)
+    }
+
     /// Commands between CONS and PROD of a queue, without the one in execution; 0 while it does not run.
     pub fn backlog(&self, queue: u16) -> u32 {
         self.queues.get(usize::from(queue)).filter(|q| q.runs()).map_or(0, Queue::waiting)

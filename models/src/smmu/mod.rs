@@ -5,22 +5,32 @@
 //!                  |  ^ \--Step::Lookup--> (time passes)
 //!                  v  |
 //!               Caches, Control (registers as they stand)
+//!
+//!  Registers --PROD--> CommandQueue --> Arbiter --> engine::decode --> Work, Engine (what CMD_SYNC waits for)
+//!  EventRecord --> EventQueue --> memory --> interrupts::Raise
 //! ```
 //!
 //! *Invariant:* nothing here knows time. A driver answers every [`Step`], at once or after as many cycles as it likes.
 
+pub mod arbiter;
 pub mod assoc;
 pub mod caches;
+pub mod command_queue;
 pub mod config;
 pub mod config_cache;
 pub mod control;
+pub mod engine;
+pub mod event_queue;
 pub mod fault;
 pub mod features;
 pub mod functional;
 pub mod granule;
+pub mod interrupts;
 pub mod micro_tlb;
+pub mod registers;
 pub mod request;
 pub mod rights;
+pub mod ring;
 pub mod scope;
 pub mod step;
 pub mod tlb;

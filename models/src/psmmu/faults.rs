@@ -1,0 +1,98 @@
+//! Faults of the environment: what a broken pSMMU would do. Faults of StreamID replacement are options of the CMDQV.
+
+/// Which occurrences of something go wrong. Occurrences are counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// None.
+    #[default]
+    Never,
+    /// One.
+    Nth(u64),
+    /// This one and all later ones.
+    From(u64),
+}
+
+/// What goes wrong in a pSMMU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PsmmuFaults {
+    /// This TLBI command is consumed without removing anything.
+    pub drop_tlbi: Which,
+    /// This CFGI command is consumed without removing anything.
+    pub drop_cfgi: Which,
+    /// This CMD_SYNC completes without waiting for transactions in flight or their events.
+    pub early_sync: Which,
+    /// This event record disappears before it is written.
+    pub lose_event: Which,
+    /// This interrupt (event, global error, CMD_SYNC, CMDQV) does not leave.
+    pub lose_interrupt: Which,
+    /// This read of command queue entries is aborted.
+    pub abort_command_fetch: Which,
+    /// This ATC invalidation is never answered.
+    pub lose_atc_invalidation: Which,
+}
+
+/// Counts the occurrences of one thing and says which go wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Trigger {
+    which: Which,
+    seen: u64,
+}
+
+impl Trigger {
+    pub(super) fn new(which: Which) -> Self {
+        Self { which, seen: 0 }
+    }
+    /// One more occurrence. Does it go wrong?
+    pub(super) fn strikes(&mut self) -> bool {
+        self.seen += 1;
+        match self.which {
+            Which::Never => false,
+            Which::Nth(n) => self.seen == n,
+            Which::From(n) => self.seen >= n,
+        }
+    }
+}
+
+/// Triggers of all faults.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Triggers {
+    pub(super) tlbi: Trigger,
+    pub(super) cfgi: Trigger,
+    pub(super) sync: Trigger,
+    pub(super) event: Trigger,
+    pub(super) interrupt: Trigger,
+    pub(super) fetch: Trigger,
+    pub(super) atc: Trigger,
+}
+
+impl Triggers {
+    pub(super) fn new(faults: &PsmmuFaults) -> Self {
+        Self {
+            tlbi: Trigger::new(faults.drop_tlbi),
+            cfgi: Trigger::new(faults.drop_cfgi),
+            sync: Trigger::new(faults.early_sync),
+            event: Trigger::new(faults.lose_event),
+            interrupt: Trigger::new(faults.lose_interrupt),
+            fetch: Trigger::new(faults.abort_command_fetch),
+            atc: Trigger::new(faults.lose_atc_invalidation),
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn counts_from_one() {
+        for (which, want) in [
+            (Which::Never, [false; 4]),
+            (Which::Nth(1), [true, false, false, false]),
+            (Which::Nth(3), [false, false, true, false]),
+            (Which::From(2), [false, true, true, true]),
+        ] {
+            let mut trigger = Trigger::new(which);
+            assert_eq!([(); 4].map(|()| trigger.strikes()), want, "{which:?}");
+        }
+    }
+}

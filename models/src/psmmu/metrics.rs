@@ -1,0 +1,166 @@
+//! What a pSMMU counts.
+
+use std::collections::BTreeMap;
+
+use sim::Time;
+use sim::stats::Latency;
+use spec::smmu::Opcode;
+
+use super::Psmmu;
+use crate::smmu::caches::Hits;
+
+/// Counters and latencies since reset.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Commands executed, by opcode.
+    pub commands: BTreeMap<u8, u64>,
+    /// Commands executed, by queue: 0 the SMMU's own, 1 and up the VCMDQs.
+    pub by_queue: Vec<u64>,
+    /// Reads of queue entries.
+    pub command_fetches: u64,
+    /// Times that a queue stopped.
+    pub command_errors: u64,
+    /// CMD_SYNCs that the arbiter inserted.
+    pub inserted_syncs: u64,
+    /// From the issue of a CMD_SYNC until CONS passes it.
+    pub sync_latency: Latency,
+    pub(super) syncs_started: BTreeMap<usize, Time>,
+    /// Wake-up events of CMD_SYNC (SIG_SEV).
+    pub wake_events: u64,
+    /// Invalidations that a fault of the environment swallowed.
+    pub invalidations_dropped: u64,
+    /// Cache entries that invalidations removed.
+    pub entries_removed: u64,
+    /// ATC invalidations without answer.
+    pub atc_timeouts: u64,
+    /// Event records committed.
+    pub events: u64,
+    /// Event records dropped because the queue was full.
+    pub events_overflowed: u64,
+    /// Event records dropped because the queue was off or had failed.
+    pub events_discarded: u64,
+    /// Event records lost by an abort or a fault of the environment.
+    pub events_lost: u64,
+    /// Global errors that became active.
+    pub global_errors: u64,
+    /// Interrupts sent.
+    pub interrupts: u64,
+    /// Interrupts that a fault of the environment swallowed.
+    pub interrupts_lost: u64,
+    /// Register reads.
+    pub register_reads: u64,
+    /// Register writes.
+    pub register_writes: u64,
+    /// Transactions of endpoints.
+    pub dmas: u64,
+    /// Of these, ATS translation requests.
+    pub ats_requests: u64,
+    /// Translations that went beyond the TLBs.
+    pub misses: u64,
+    /// Misses that waited for another of the same page.
+    pub merged_misses: u64,
+    /// Memory reads of walks and structures.
+    pub walk_reads: u64,
+    /// Walks that waited for a walk slot.
+    pub walk_slots_full: u64,
+    /// Times that transactions were left waiting because every translation slot was in use.
+    pub slots_full: u64,
+    /// Stalled transactions recorded.
+    pub stalls: u64,
+    /// From the arrival of a transaction until memory has answered.
+    pub dma_latency: Latency,
+    /// From the arrival of a transaction that missed until it was translated.
+    pub miss_latency: Latency,
+}
+
+impl Metrics {
+    pub(super) fn new(ports: usize) -> Self {
+        Self { by_queue: vec![0; ports], ..Self::default() }
+    }
+    pub(super) fn count_command(&mut self, port: usize, op: Opcode) {
+        *self.commands.entry(op.0).or_default() += 1;
+        self.by_queue[port] += 1;
+    }
+}
+
+impl Psmmu {
+    /// Counters and latencies.
+    pub fn counters(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything counted, by name. Latencies are in picoseconds; queues without commands are left out.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        let m = &self.metrics;
+        let mut rows: Vec<(String, u64)> = Vec::new();
+        let mut row = |name: &str, value: u64| rows.push((name.to_owned(), value));
+        for (op, n) in &m.commands {
+            row(&format!("commands.{}", Opcode(*op)), *n);
+        }
+        for (port, n) in m.by_queue.iter().enumerate().filter(|(_, n)| **n > 0) {
+            match port {
+                0 => row("queue.main.commands", *n),
+                _ => row(&format!("queue.vcmdq{}.commands", port - 1), *n),
+            }
+        }
+        for (name, value) in [
+            ("command_fetches", m.command_fetches),
+            ("command_errors", m.command_errors),
+            ("inserted_syncs", m.inserted_syncs),
+            ("wake_events", m.wake_events),
+            ("invalidations_dropped", m.invalidations_dropped),
+            ("entries_removed", m.entries_removed),
+            ("atc_timeouts", m.atc_timeouts),
+            ("events", m.events),
+            ("events_overflowed", m.events_overflowed),
+            ("events_discarded", m.events_discarded),
+            ("events_lost", m.events_lost),
+            ("global_errors", m.global_errors),
+            ("interrupts", m.interrupts),
+            ("interrupts_lost", m.interrupts_lost),
+            ("register_reads", m.register_reads),
+            ("register_writes", m.register_writes),
+            ("dmas", m.dmas),
+            ("ats_requests", m.ats_requests),
+            ("misses", m.misses),
+            ("merged_misses", m.merged_misses),
+            ("walk_reads", m.walk_reads),
+            ("walk_slots_full", m.walk_slots_full),
+            ("slots_full", m.slots_full),
+            ("stalls", m.stalls),
+        ] {
+            row(name, value);
+        }
+        let stats = &self.caches.stats;
+        let mut hits = |name: &str, hits: Hits| {
+            row(&format!("{name}.lookups"), hits.lookups);
+            row(&format!("{name}.hits"), hits.hits);
+        };
+        hits("micro_tlb", stats.micro);
+        hits("main_tlb", stats.main);
+        hits("ipa_cache", stats.ipa);
+        hits("ste_cache", stats.streams);
+        hits("cd_cache", stats.contexts);
+        for (stage, levels) in stats.walk.iter().enumerate() {
+            for (level, counted) in levels.iter().enumerate() {
+                hits(&format!("walk_cache.s{}l{level}", stage + 1), *counted);
+            }
+        }
+        for (name, latency) in [
+            ("sync_latency", &m.sync_latency),
+            ("dma_latency", &m.dma_latency),
+            ("miss_latency", &m.miss_latency),
+        ] {
+            for (suffix, value) in [
+                ("count", latency.count()),
+                ("mean_ps", latency.mean().as_ps()),
+                ("p50_ps", latency.quantile(0.5).as_ps()),
+                ("p99_ps", latency.quantile(0.99).as_ps()),
+                ("max_ps", latency.max().as_ps()),
+            ] {
+                row(&format!("{name}.{suffix}"), value);
+            }
+        }
+        rows
+    }
+}

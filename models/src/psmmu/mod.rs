@@ -1,0 +1,370 @@
+//! The pSMMU: an SMMUv3 and, on servers that have one, its CMDQV block, as one component with time.
+//!
+//! ```text
+//!   endpoint --Dma--> tbu ----------translated access---------> memory
+//!                      | miss: table reads --------------------> memory
+//!   CPU ----Bus-----> registers, CMDQV pages
+//!                      | doorbell
+//!                     arbiter <- main queue, VCMDQs <- fetches -> memory
+//!                      | one command at a time
+//!                     engine --> caches, endpoints' ATCs, CMD_SYNC --> CONS, message
+//!   events, global errors --> Event queue in memory --> message or edge
+//! ```
+//! What the parts do is in [`crate::smmu`] and [`crate::cmdqv`], which know no time; here the cycles of [`PsmmuTiming`] are
+//! charged and wishes become messages.
+//!
+//! *Invariant:* a CMD_SYNC is consumed only after every transaction that was in flight when it was issued has left,
+//! memory access included (unless a fault of the environment says otherwise).
+
+mod commands;
+mod events;
+mod faults;
+mod metrics;
+mod mmio;
+mod tags;
+mod tbu;
+mod timing;
+mod window;
+
+pub use faults::{PsmmuFaults, Which};
+pub use metrics::Metrics;
+pub use timing::PsmmuTiming;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bitvec::vec::BitVec;
+use sim::{Component, Cx, Time};
+use spec::smmu::CommandError;
+
+use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
+use crate::cmdqv::{Cmdqv, CmdqvConfig, Ticket};
+use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
+use crate::record::Record;
+use crate::smmu::arbiter::Arbiter;
+use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::engine::{Engine, Sync};
+use crate::smmu::event_queue::EventQueue;
+use crate::smmu::interrupts::{Lines, Source};
+use crate::smmu::registers::Registers;
+use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
+
+use self::commands::Executing;
+use self::faults::Triggers;
+use self::tags::Tags;
+use self::tbu::Tbu;
+use self::window::Window;
+
+/// What a pSMMU is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PsmmuConfig {
+    /// Its number in the system.
+    pub index: u16,
+    /// First byte of its register pages ([`crate::smmu::registers::WINDOW`] bytes).
+    pub smmu_base: PhysAddr,
+    /// The CMDQV block and the first byte of its region, if there is one.
+    pub cmdqv: Option<(PhysAddr, CmdqvConfig)>,
+    /// ID registers.
+    pub idr: IdrProfile,
+    /// Sizes of the caches.
+    pub caches: CacheShape,
+    /// Wired interrupts of the SMMU.
+    pub lines: Lines,
+    /// Wired interrupt of the CMDQV.
+    pub cmdqv_line: Option<u32>,
+    /// What it charges.
+    pub timing: PsmmuTiming,
+    /// What goes wrong.
+    pub faults: PsmmuFaults,
+}
+
+impl PsmmuConfig {
+    /// An SMMU without CMDQV, interrupts or faults.
+    pub fn new(index: u16, smmu_base: PhysAddr) -> Self {
+        Self {
+            index,
+            smmu_base,
+            cmdqv: None,
+            idr: IdrProfile::default(),
+            caches: CacheShape::default(),
+            lines: Lines::default(),
+            cmdqv_line: None,
+            timing: PsmmuTiming::default(),
+            faults: PsmmuFaults::default(),
+        }
+    }
+}
+
+/// All that a pSMMU hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum In {
+    /// An access to its registers.
+    Bus(Transaction),
+    /// The answer to one of its own transactions.
+    Response(Response),
+    /// A transaction of an endpoint.
+    Dma(DmaRequest),
+    /// An endpoint has answered an ATC invalidation, by completing it or by Unsupported Request; or the fabric has
+    /// given up on it.
+    AtcDone {
+        /// Tag of the invalidation.
+        tag: u32,
+        /// Nobody answered.
+        timed_out: bool,
+    },
+    /// From itself.
+    Wake(Wake),
+}
+
+/// What a pSMMU hears from itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The Update of these bits of CR0 has taken its time.
+    Cr0(u64),
+    /// The Update of these bits of IRQ_CTRL has taken its time.
+    IrqCtrl(u64),
+    /// The Update of GBPA has taken its time.
+    Gbpa,
+    /// A CONFIG write of the CMDQV has taken its time.
+    Cmdqv(Ticket),
+    /// The command in the engine has been executed.
+    Executed,
+    /// All that a CMD_SYNC waited for is over, and so is the round through the TBUs.
+    Synced {
+        /// The queue.
+        port: usize,
+        /// The CMD_SYNC.
+        sync: Sync,
+        /// Whether it stops its queue.
+        result: Result<(), CommandError>,
+    },
+    /// The oldest ATC invalidation may have timed out.
+    AtcTimeout,
+}
+
+/// All that a pSMMU says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// A transaction of its own, or a translated one of an endpoint.
+    Bus(Transaction),
+    /// The answer to a register access.
+    Respond(Response),
+    /// The answer to an endpoint.
+    Dma(DmaCompletion),
+    /// To the endpoint with this StreamID. Answered by [`In::AtcDone`].
+    Atc(AtcInvalidate),
+    /// An edge of a wired interrupt.
+    Interrupt {
+        /// Its number.
+        intid: u32,
+    },
+}
+
+type Context = Cx<In, Out, Record>;
+
+/// What an outstanding bus transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    /// A table or structure read of the translation in this slot.
+    Walk { slot: usize },
+    /// A translated access.
+    Access { id: u64, endpoint: u16, tag: u32, since: Time },
+    /// Entries of the main command queue.
+    CommandFetch { ticket: u32, aborted: bool },
+    /// Entries of a VCMDQ.
+    CmdqvFetch { ticket: Ticket, aborted: bool },
+    /// CONS of a VCMDQ.
+    CmdqvWriteBack { ticket: Ticket },
+    /// An event record.
+    Event,
+    /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
+    Message { source: Source, port: Option<usize> },
+}
+
+/// An SMMUv3 with an optional CMDQV.
+#[derive(Debug)]
+pub struct Psmmu {
+    config: PsmmuConfig,
+    registers: Registers,
+    /// The registers as translations see them; refreshed when they change.
+    control: Control,
+    caches: Caches,
+    cmdqv: Option<Cmdqv>,
+
+    main: CommandQueue,
+    arbiter: Arbiter,
+    engine: Engine,
+    executing: Option<Executing>,
+    ready: BitVec,
+    /// Something happened that may let a command be fetched or executed.
+    kicked: bool,
+    /// ATC invalidations without answer: tag and queue.
+    atc: BTreeMap<u32, usize>,
+    atc_next: u32,
+    atc_deadlines: VecDeque<(Time, u32)>,
+    /// An alarm for the oldest deadline is set.
+    atc_armed: bool,
+    /// No ATC invalidation leaves before an ATS answer that was given earlier.
+    atc_earliest: Time,
+
+    events: EventQueue,
+    /// Messages of interrupts that are not yet visible, by source.
+    messages: BTreeMap<Source, u32>,
+    /// Bits of CR0 and IRQ_CTRL whose Update waits for something to drain.
+    draining: u64,
+    draining_irq: u64,
+
+    tbu: Tbu,
+    window: Window,
+    tags: Tags<Pending>,
+    triggers: Triggers,
+    metrics: Metrics,
+}
+
+impl Psmmu {
+    /// Out of reset.
+    ///
+    /// # Errors
+    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    pub fn new(config: PsmmuConfig) -> Result<Self, String> {
+        let features = Features::new(config.idr)?;
+        let registers = Registers::new(features);
+        let cmdqv = match &config.cmdqv {
+            Some((_, cmdqv)) => {
+                cmdqv.check()?;
+                Some(Cmdqv::new(cmdqv.clone()))
+            }
+            None => None,
+        };
+        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let mut this = Self {
+            control: registers.control(),
+            caches: Caches::new(&config.caches),
+            registers,
+            main: CommandQueue::default(),
+            arbiter: Arbiter::default(),
+            engine: Engine::new(ports),
+            executing: None,
+            ready: BitVec::repeat(false, ports),
+            kicked: false,
+            atc: BTreeMap::new(),
+            atc_next: 0,
+            atc_deadlines: VecDeque::new(),
+            atc_armed: false,
+            atc_earliest: Time::ZERO,
+            events: EventQueue::default(),
+            messages: BTreeMap::new(),
+            draining: 0,
+            draining_irq: 0,
+            tbu: Tbu::new(&config.timing),
+            window: Window::default(),
+            tags: Tags::new(),
+            triggers: Triggers::new(&config.faults),
+            metrics: Metrics::new(ports),
+            cmdqv,
+            config,
+        };
+        this.tell_cmdqv_whether_the_smmu_runs();
+        Ok(this)
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &PsmmuConfig {
+        &self.config
+    }
+    /// Its registers, for observers.
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+    /// Its caches, for observers.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
+    }
+    /// Its CMDQV, for observers.
+    pub fn cmdqv(&self) -> Option<&Cmdqv> {
+        self.cmdqv.as_ref()
+    }
+    /// Whether nothing is under way: no transaction, no command, no record.
+    pub fn is_idle(&self) -> bool {
+        self.tags.len() == 0
+            && self.window.oldest() == self.window.next()
+            && self.executing.is_none()
+            && self.engine.syncs() == 0
+            && self.events.is_idle()
+            && self.atc.is_empty()
+    }
+
+    fn smmu(&self) -> u16 {
+        self.config.index
+    }
+
+    /// Sends a transaction of the SMMU's own at `when`.
+    fn send(&mut self, when: Time, addr: PhysAddr, op: Op, pending: Pending, cx: &mut Context) {
+        let tag = self.tags.put(pending);
+        let from = Requester::Psmmu(self.config.index);
+        cx.say_at(when, Out::Bus(Transaction { from, tag, addr, op }));
+    }
+
+    fn responded(&mut self, response: &Response, cx: &mut Context) {
+        let aborted = |aborted: bool| if aborted { Err(Abort) } else { response.result };
+        match self.tags.take(response.tag) {
+            Pending::Walk { slot } => self.walked(slot, response.result, cx),
+            Pending::Access { id, endpoint, tag, since } => {
+                self.accessed(id, endpoint, tag, since, response.result, cx);
+            }
+            Pending::CommandFetch { ticket, aborted: lost } => {
+                self.main.fetched(ticket, aborted(lost));
+                self.kicked = true;
+            }
+            Pending::CmdqvFetch { ticket, aborted: lost } => {
+                let result = aborted(lost);
+                self.with_cmdqv(cx, |cmdqv| cmdqv.fetched(ticket, result));
+            }
+            Pending::CmdqvWriteBack { ticket } => {
+                let result = response.result.map(|_: Data| ());
+                self.with_cmdqv(cx, |cmdqv| cmdqv.written_back(ticket, result));
+            }
+            Pending::Event => self.event_written(response.result.map(|_: Data| ()), cx),
+            Pending::Message { source, port } => {
+                self.message_done(source, port, response.result.is_err(), cx);
+            }
+        }
+    }
+
+    fn woken(&mut self, wake: Wake, cx: &mut Context) {
+        match wake {
+            Wake::Cr0(fields) => self.draining |= fields,
+            Wake::IrqCtrl(fields) => self.draining_irq |= fields,
+            Wake::Gbpa => {
+                self.registers.complete_gbpa();
+                self.control = self.registers.control();
+            }
+            Wake::Cmdqv(ticket) => self.with_cmdqv(cx, |cmdqv| cmdqv.handshake_done(ticket)),
+            Wake::Executed => self.executed(cx),
+            Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
+            Wake::AtcTimeout => self.atc_deadline(cx),
+        }
+    }
+}
+
+impl Component for Psmmu {
+    type In = In;
+    type Out = Out;
+    type Note = Record;
+
+    fn on(&mut self, heard: In, cx: &mut Context) {
+        match heard {
+            In::Bus(transaction) => self.access(&transaction, cx),
+            In::Response(response) => self.responded(&response, cx),
+            In::Dma(request) => self.dma(request, cx),
+            In::AtcDone { tag, timed_out } => self.atc_done(tag, timed_out),
+            In::Wake(wake) => self.woken(wake, cx),
+        }
+        self.translate(cx);
+        self.write_event(cx);
+        self.complete_syncs(cx);
+        self.drain(cx);
+        if std::mem::take(&mut self.kicked) {
+            self.serve(cx);
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! The DMA front end: TLB lookups in a pipeline, misses in slots, walks, and the translated accesses.
+//!
+//! A hit is translated and forwarded in one reaction and holds no slot. A miss holds a translation slot until its
+//! translation has ended; a later miss of the same page waits for it and then starts over; hits pass. A transaction that
+//! finds no free slot waits outside, in order.
+
+use std::collections::VecDeque;
+
+use sim::Time;
+
+use super::{Context, Out, Pending, Psmmu, PsmmuTiming};
+use crate::bus::{Abort, Data, Op};
+use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
+use crate::record::Record;
+use crate::smmu::engine::Resume;
+use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit};
+
+/// A transaction that is being translated.
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    request: DmaRequest,
+    translation: Translation,
+    /// When the endpoint's request arrived.
+    since: Time,
+    /// How far the translation has got in time.
+    at: Time,
+    /// It has missed the TLBs, so that others of its page wait for it.
+    missed: bool,
+    /// It holds a walk slot.
+    walks: bool,
+}
+
+/// Why a flight is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    /// For the answer of memory.
+    Read,
+    /// For a walk slot, to read these bytes.
+    WalkSlot { addr: u64, len: u8 },
+    /// For the translation of the same page.
+    Page,
+}
+
+/// A transaction that waits for CMD_RESUME, or for its record to be taken.
+#[derive(Clone, Copy, Debug)]
+struct Stalled {
+    request: DmaRequest,
+    since: Time,
+    /// `None` while no record could be written; it is then tried again.
+    stag: Option<u16>,
+}
+
+/// A transaction to be translated.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    request: DmaRequest,
+    since: Time,
+    at: Time,
+}
+
+/// What the front end holds.
+#[derive(Debug)]
+pub(super) struct Tbu {
+    slots: Vec<Option<(Flight, Parked)>>,
+    free: Vec<usize>,
+    walk_slots: usize,
+    /// Slots whose flights wait for a walk slot, in order.
+    walk_queue: VecDeque<usize>,
+    /// Slots whose flights wait for a page that is no longer being translated.
+    released: VecDeque<usize>,
+    arrivals: VecDeque<Arrival>,
+    stalled: Vec<Stalled>,
+    /// When the lookup pipeline takes the next transaction.
+    pipeline: Time,
+}
+
+impl Tbu {
+    pub(super) fn new(timing: &PsmmuTiming) -> Self {
+        Self {
+            slots: (0..timing.translation_slots).map(|_| None).collect(),
+            free: (0..timing.translation_slots).rev().collect(),
+            walk_slots: timing.walk_slots,
+            walk_queue: VecDeque::new(),
+            released: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            stalled: Vec::new(),
+            pipeline: Time::ZERO,
+        }
+    }
+
+    /// Translations under way that an invalidation covers may end, but fill nothing.
+    pub(super) fn invalidated(&mut self, scope: &Scope) {
+        for (flight, _) in self.slots.iter_mut().flatten() {
+            if flight.translation.covered_by(scope) {
+                flight.translation.forbid_fill();
+            }
+        }
+    }
+
+    fn park(&mut self, flight: Flight, why: Parked) -> usize {
+        let slot = self.free.pop().expect("a transaction enters only if a slot is free");
+        self.slots[slot] = Some((flight, why));
+        slot
+    }
+    fn unpark(&mut self, slot: usize) -> (Flight, Parked) {
+        self.free.push(slot);
+        self.slots[slot].take().expect("the slot is in use")
+    }
+    /// Whether an older miss is translating the same page.
+    fn is_page_busy(&self, request: &DmaRequest) -> bool {
+        self.slots.iter().flatten().any(|(flight, _)| flight.missed && is_same_page(&flight.request, request))
+    }
+    /// A miss has ended: those that waited for its page go on at `at`.
+    fn release_page(&mut self, request: &DmaRequest, at: Time) {
+        for (slot, entry) in self.slots.iter_mut().enumerate() {
+            if let Some((flight, Parked::Page)) = entry
+                && is_same_page(&flight.request, request)
+                && !self.released.contains(&slot)
+            {
+                flight.at = at;
+                self.released.push_back(slot);
+            }
+        }
+    }
+}
+
+fn is_same_page(a: &DmaRequest, b: &DmaRequest) -> bool {
+    (a.sid, a.ssid, a.addr >> 12, a.kind) == (b.sid, b.ssid, b.addr >> 12, b.kind)
+}
+
+fn request_of(dma: &DmaRequest) -> Request {
+    let (write, kind) = match dma.kind {
+        AddressType::Untranslated => (dma.op.writes(), RequestKind::Ordinary),
+        AddressType::Translated => (dma.op.writes(), RequestKind::AtsTranslated),
+        AddressType::TranslationRequest { write } => (false, RequestKind::AtsRequest { write }),
+    };
+    Request {
+        sid: dma.sid,
+        ssid: dma.ssid,
+        addr: dma.addr,
+        write,
+        atomic: matches!(dma.op, Op::CompareSwap { .. } | Op::FetchAdd(_) | Op::Swap(_)) && write,
+        instruction: false,
+        privileged: false,
+        kind,
+    }
+}
+
+impl Psmmu {
+    /// A transaction of an endpoint arrives.
+    pub(super) fn dma(&mut self, request: DmaRequest, cx: &mut Context) {
+        self.metrics.dmas += 1;
+        self.arrive(request, cx.now, cx.now);
+    }
+
+    fn arrive(&mut self, request: DmaRequest, since: Time, now: Time) {
+        let at = now.max(self.tbu.pipeline);
+        self.tbu.pipeline = at + self.config.timing.accept;
+        self.tbu.arrivals.push_back(Arrival { request, since, at });
+    }
+
+    /// Translates everything that can be.
+    pub(super) fn translate(&mut self, cx: &mut Context) {
+        loop {
+            if let Some(slot) = self.tbu.released.pop_front() {
+                let (mut flight, _) = self.tbu.unpark(slot);
+                flight.translation = Translation::new(request_of(&flight.request));
+                flight.at = flight.at.max(cx.now);
+                self.run(flight, Input::Go, cx);
+            } else if self.tbu.walk_slots > 0
+                && let Some(slot) = self.tbu.walk_queue.pop_front()
+            {
+                let (flight, why) = self.tbu.unpark(slot);
+                let Parked::WalkSlot { addr, len } = why else { panic!("slot {slot} waits for a walk slot") };
+                self.read(flight, addr, len, cx);
+            } else if !self.tbu.free.is_empty()
+                && let Some(Arrival { request, since, at }) = self.tbu.arrivals.pop_front()
+            {
+                let translation = Translation::new(request_of(&request));
+                let id = self.window.enter();
+                let at = at.max(cx.now);
+                let flight = Flight { id, request, translation, since, at, missed: false, walks: false };
+                self.run(flight, Input::Go, cx);
+            } else {
+                self.metrics.slots_full += u64::from(!self.tbu.arrivals.is_empty());
+                return;
+            }
+        }
+    }
+
+    /// Lets a translation go on until it ends, or has to wait for something.
+    fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
+        loop {
+            let step = flight.translation.resume(&self.control, &mut self.caches, input);
+            let is_miss =
+                matches!(step, Step::Lookup(Unit::WalkCache { .. } | Unit::IpaCache) | Step::Read { .. });
+            if is_miss && !flight.missed {
+                if self.tbu.is_page_busy(&flight.request) {
+                    self.metrics.merged_misses += 1;
+                    self.tbu.park(flight, Parked::Page);
+                    return;
+                }
+                self.metrics.misses += 1;
+                flight.missed = true;
+                flight.at += self.config.timing.link;
+            }
+            match step {
+                Step::Lookup(unit) => {
+                    flight.at += self.config.timing.lookup(unit);
+                    input = Input::Go;
+                }
+                Step::Read { addr, len } => return self.read(flight, addr, len, cx),
+                Step::Done(outcome) => return self.translated(&flight, outcome, cx),
+            }
+        }
+    }
+
+    /// Reads a structure or descriptor, once the flight has a walk slot.
+    fn read(&mut self, mut flight: Flight, addr: u64, len: u8, cx: &mut Context) {
+        if !flight.walks {
+            if self.tbu.walk_slots == 0 {
+                self.metrics.walk_slots_full += 1;
+                let slot = self.tbu.park(flight, Parked::WalkSlot { addr, len });
+                self.tbu.walk_queue.push_back(slot);
+                return;
+            }
+            self.tbu.walk_slots -= 1;
+            flight.walks = true;
+        }
+        self.metrics.walk_reads += 1;
+        let when = flight.at.max(cx.now) + self.config.timing.walk_step;
+        let slot = self.tbu.park(flight, Parked::Read);
+        self.send(when, addr, Op::Read { len }, Pending::Walk { slot }, cx);
+    }
+
+    /// Memory has answered a walk.
+    pub(super) fn walked(&mut self, slot: usize, result: Result<Data, Abort>, cx: &mut Context) {
+        let (mut flight, why) = self.tbu.unpark(slot);
+        assert_eq!(why, Parked::Read, "the flight waits for memory");
+        flight.at = cx.now;
+        self.run(flight, Input::Data(result), cx);
+    }
+
+    /// A translation has ended.
+    fn translated(&mut self, flight: &Flight, outcome: Outcome, cx: &mut Context) {
+        if flight.walks {
+            self.tbu.walk_slots += 1;
+        }
+        if flight.missed {
+            self.metrics.miss_latency.record(flight.at - flight.since);
+            self.tbu.release_page(&flight.request, flight.at);
+        }
+        match outcome {
+            Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
+                if filled {
+                    self.note_fill(&flight.request, pa, size_log2, cx);
+                }
+                self.forward(flight, pa, tlb_hit, cx);
+            }
+            Outcome::Abort { event } => {
+                self.note_abort(flight.id, &flight.request, event.map(|e| e.number() as u8), cx);
+                if let Some(event) = event {
+                    self.record_event(event, cx);
+                }
+                self.answer(flight, DmaResult::Aborted(Abort), cx);
+            }
+            Outcome::ReadZeroWriteIgnored { event } => {
+                self.note_abort(flight.id, &flight.request, event.map(|e| e.number() as u8), cx);
+                if let Some(event) = event {
+                    self.record_event(event, cx);
+                }
+                self.answer(flight, zeros(&flight.request), cx);
+            }
+            Outcome::Stall { event } => self.stall(flight, event, cx),
+            Outcome::Ats { answer, event } => {
+                if let Some(event) = event {
+                    self.record_event(event, cx);
+                }
+                self.answer_ats(flight, answer, cx);
+            }
+        }
+    }
+
+    fn note_fill(&self, request: &DmaRequest, pa: u64, size_log2: u8, cx: &mut Context) {
+        let base = |addr: u64| if size_log2 < 64 { addr >> size_log2 << size_log2 } else { 0 };
+        let (smmu, sid) = (self.smmu(), request.sid);
+        cx.note(Record::TlbFilled { smmu, sid, iova: base(request.addr), pa: base(pa), size_log2 });
+    }
+
+    fn note_abort(&self, id: u64, request: &DmaRequest, event: Option<u8>, cx: &mut Context) {
+        let DmaRequest { sid, ssid, addr, op, .. } = *request;
+        cx.note(Record::DmaAborted {
+            id,
+            smmu: self.smmu(),
+            sid,
+            ssid,
+            iova: addr,
+            write: op.writes(),
+            event,
+        });
+    }
+
+    /// Sends the translated access to memory. The transaction is in flight until memory has answered.
+    fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op } = flight.request;
+        cx.note(Record::DmaTranslated {
+            id: flight.id,
+            smmu: self.smmu(),
+            sid,
+            ssid,
+            iova: addr,
+            pa,
+            len: op.len() as u8,
+            write: op.writes(),
+            translated: kind == AddressType::Translated,
+            tlb_hit,
+        });
+        let pending = Pending::Access { id: flight.id, endpoint, tag, since: flight.since };
+        self.send(flight.at + self.config.timing.forward, pa, op, pending, cx);
+    }
+
+    /// Memory has answered a translated access.
+    pub(super) fn accessed(
+        &mut self,
+        id: u64,
+        endpoint: u16,
+        tag: u32,
+        since: Time,
+        result: Result<Data, Abort>,
+        cx: &mut Context,
+    ) {
+        cx.note(Record::DmaDone { id, smmu: self.smmu() });
+        self.window.leave(id);
+        self.metrics.dma_latency.record(cx.now - since);
+        let result = result.map_or_else(DmaResult::Aborted, DmaResult::Ok);
+        cx.say(self.config.timing.complete, Out::Dma(DmaCompletion { endpoint, tag, result }));
+    }
+
+    /// Answers the endpoint without an access; the transaction leaves.
+    fn answer(&mut self, flight: &Flight, result: DmaResult, cx: &mut Context) {
+        self.window.leave(flight.id);
+        let DmaRequest { endpoint, tag, .. } = flight.request;
+        cx.say_at(
+            flight.at.max(cx.now) + self.config.timing.complete,
+            Out::Dma(DmaCompletion { endpoint, tag, result }),
+        );
+    }
+
+    fn answer_ats(&mut self, flight: &Flight, answer: AtsAnswer, cx: &mut Context) {
+        let (pa, result) = match answer {
+            AtsAnswer::Translation { pa, size_log2, read, write } => {
+                ((read || write).then_some(pa), DmaResult::Translation { pa, size_log2, read, write })
+            }
+            AtsAnswer::Unsupported => (None, DmaResult::Unsupported),
+            AtsAnswer::Abort => (None, DmaResult::Aborted(Abort)),
+        };
+        self.metrics.ats_requests += 1;
+        let DmaRequest { sid, addr, .. } = flight.request;
+        cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, iova: addr, pa });
+        self.atc_earliest = self.atc_earliest.max(flight.at.max(cx.now) + self.config.timing.complete);
+        self.answer(flight, result, cx);
+    }
+
+    /// Holds a transaction until CMD_RESUME; or, while no record can be written or too many are held, until it is worth
+    /// another try.
+    fn stall(&mut self, flight: &Flight, event: spec::smmu::EventRecord, cx: &mut Context) {
+        self.window.leave(flight.id);
+        let held = self.tbu.stalled.iter().filter(|s| s.stag.is_some()).count();
+        let room = held < usize::from(self.control.features.stall_max);
+        let stag = (room && self.events.is_writable(&self.registers)).then(|| self.free_stag());
+        self.tbu.stalled.push(Stalled { request: flight.request, since: flight.since, stag });
+        if let Some(stag) = stag {
+            self.metrics.stalls += 1;
+            self.record_event(event.with_stag(stag.into()), cx);
+        }
+    }
+
+    fn free_stag(&self) -> u16 {
+        let is_free = |stag: &u16| self.tbu.stalled.iter().all(|s| s.stag != Some(*stag));
+        (0..=u16::MAX).find(is_free).expect("STALL_MAX is below the number of tags")
+    }
+
+    /// Tries transactions again whose stall could not be recorded.
+    pub(super) fn retry_unrecorded(&mut self, now: Time) {
+        let held = std::mem::take(&mut self.tbu.stalled);
+        let (kept, again): (Vec<_>, Vec<_>) = held.into_iter().partition(|s| s.stag.is_some());
+        self.tbu.stalled = kept;
+        again.into_iter().for_each(|s| self.arrive(s.request, s.since, now));
+    }
+
+    /// CMD_RESUME.
+    pub(super) fn resume_stalled(&mut self, sid: u32, stag: u16, action: Resume, cx: &mut Context) {
+        let held = &mut self.tbu.stalled;
+        let Some(at) = held.iter().position(|s| s.stag == Some(stag) && s.request.sid == sid) else { return };
+        let stalled = held.remove(at);
+        match action {
+            Resume::Retry => self.arrive(stalled.request, stalled.since, cx.now),
+            Resume::Abort => self.end_stalled(&stalled, DmaResult::Aborted(Abort), cx),
+            Resume::ZeroIgnore => self.end_stalled(&stalled, zeros(&stalled.request), cx),
+        }
+        self.retry_unrecorded(cx.now);
+    }
+
+    /// Ends every stalled transaction of the streams chosen with an abort.
+    pub(super) fn abort_stalled(&mut self, chosen: impl Fn(u32) -> bool, cx: &mut Context) {
+        let held = std::mem::take(&mut self.tbu.stalled);
+        let (ended, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(|s| chosen(s.request.sid));
+        self.tbu.stalled = kept;
+        for stalled in &ended {
+            self.end_stalled(stalled, DmaResult::Aborted(Abort), cx);
+        }
+        self.retry_unrecorded(cx.now);
+    }
+
+    fn end_stalled(&mut self, stalled: &Stalled, result: DmaResult, cx: &mut Context) {
+        let id = self.window.enter();
+        self.window.leave(id);
+        self.note_abort(id, &stalled.request, None, cx);
+        let DmaRequest { endpoint, tag, .. } = stalled.request;
+        cx.say(self.config.timing.complete, Out::Dma(DmaCompletion { endpoint, tag, result }));
+    }
+}
+
+/// What a terminated transaction reads.
+fn zeros(request: &DmaRequest) -> DmaResult {
+    let len = if let Op::Write(_) = request.op { 0 } else { request.op.len() };
+    DmaResult::Ok(Data::new(&[0; crate::bus::LINE][..len]))
+}
