@@ -18,8 +18,23 @@ use crate::record::Record;
 pub(super) enum Purpose {
     /// A job of a CPU.
     Job { cpu: u16, tag: u32 },
-    /// The device's own, by a number that only it understands.
-    Device(u32),
+    /// The device's own.
+    Device(Work),
+}
+
+/// What a device's own DMA is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Reads a command into a slot.
+    Fetch { slot: u16 },
+    /// Moves a page of a command.
+    Move { slot: u16, part: u8 },
+    /// Writes a completion entry.
+    Post,
+    /// An MSI.
+    Message,
+    /// A chunk of a stream's run.
+    Chunk { run: u64 },
 }
 
 /// A DMA of any length.
@@ -32,6 +47,23 @@ pub(super) struct Transfer {
     pub len: u32,
     /// The bytes to write, repeated as needed; empty means zeros.
     pub pattern: Vec<u8>,
+    /// Leaves the ATC aside.
+    pub untranslated: bool,
+}
+
+impl Transfer {
+    /// Nothing yet.
+    pub(super) fn of_device(work: Work) -> Self {
+        Self {
+            purpose: Purpose::Device(work),
+            write: false,
+            iova: 0,
+            ssid: None,
+            len: 0,
+            pattern: Vec::new(),
+            untranslated: false,
+        }
+    }
 }
 
 /// How a [`Transfer`] ended.
@@ -58,6 +90,14 @@ pub struct EndpointCounters {
     pub bytes_written: u64,
     /// Jobs that ended.
     pub jobs: u64,
+    /// Commands that the device took from its queue.
+    pub commands: u64,
+    /// Commands that ended with an error status.
+    pub command_errors: u64,
+    /// MSIs sent.
+    pub messages: u64,
+    /// Periods in which a stream could send no chunk.
+    pub missed: u64,
     /// ATS translation requests sent.
     pub translation_requests: u64,
     /// Answers thrown away because an invalidation overtook them.
@@ -217,8 +257,9 @@ impl Engine {
     fn issue_one(&mut self, slot: usize, cx: &mut Context) {
         let active = self.at(slot);
         let (iova, len) = active.piece();
-        let (ssid, write) = (active.transfer.ssid, active.transfer.write);
+        let Transfer { ssid, write, untranslated, .. } = active.transfer;
         let (addr, kind, span) = match &self.atc {
+            _ if untranslated => (iova, AddressType::Untranslated, None),
             None => (iova, AddressType::Untranslated, None),
             Some(atc) => match atc.look_up(ssid, iova, write) {
                 Some((pa, span)) => {
@@ -402,7 +443,7 @@ impl Engine {
         for (tag, flight) in self.flights.iter_mut().enumerate() {
             match flight {
                 Some(Flight::Data { span: Some(span), .. }) if span.covered_by(request) => {
-                    users.push(tag as u32)
+                    users.push(tag as u32);
                 }
                 // Its answer may be from before the invalidation, and be of any size.
                 Some(Flight::Translation { stale, ssid, .. }) if *ssid == request.ssid => *stale = true,

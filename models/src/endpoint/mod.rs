@@ -11,28 +11,41 @@
 mod atc;
 mod engine;
 mod link;
+mod message;
+pub mod nvme;
+pub mod stream;
 mod timing;
 
 pub use atc::{AtcConfig, AtcFaults};
 pub use engine::EndpointCounters;
 pub use link::RootPortConfig;
+pub use nvme::NvmeConfig;
+pub use stream::StreamConfig;
 pub use timing::{DiskTiming, LinkTiming};
 
-use sim::{Component, Cx};
+use sim::{Component, Cx, Time};
 
 use self::engine::{Engine, Finished, Purpose, Transfer};
+use self::message::Message;
+use self::nvme::Nvme;
+use self::stream::Stream;
 use crate::bus::{Abort, Data, Op, PhysAddr, Response, Transaction};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Job, JobResult};
+use crate::memory::PhysMem;
 use crate::record::Record;
 
 /// Bytes of an endpoint's BAR.
 pub const BAR_SIZE: u64 = 0x4000;
 
-/// What an endpoint is.
+/// What an endpoint is. All kinds run jobs as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Runs jobs and nothing else.
+    /// Runs jobs and nothing else; it has no registers.
     Dma,
+    /// A disk; see [`nvme::layout`] for its registers.
+    Nvme(NvmeConfig),
+    /// A periodic stream; see [`stream`] for its registers.
+    Stream(StreamConfig),
 }
 
 /// An endpoint and its root port.
@@ -79,6 +92,8 @@ impl EndpointConfig {
 /// All that an endpoint hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum In {
+    /// The machine starts: a stream that is configured to run begins.
+    Start,
     /// A job for its control port.
     Job {
         /// Who gives it.
@@ -96,6 +111,8 @@ pub enum In {
     Atc(AtcInvalidate),
     /// From itself: something has crossed the link.
     Arrived(Arrival),
+    /// From itself: the device's time has come, by a number that only it understands.
+    Timer(u64),
 }
 
 /// What comes down the link.
@@ -143,6 +160,14 @@ pub enum Out {
 pub struct Endpoint {
     config: EndpointConfig,
     engine: Engine,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Device {
+    Dma,
+    Nvme(Box<Nvme>),
+    Stream(Box<Stream>),
 }
 
 type Context = Cx<In, Out, Record>;
@@ -150,7 +175,12 @@ type Context = Cx<In, Out, Record>;
 impl Endpoint {
     /// An idle endpoint.
     pub fn new(config: EndpointConfig) -> Self {
-        Self { engine: Engine::new(&config), config }
+        let device = match &config.kind {
+            Kind::Dma => Device::Dma,
+            Kind::Nvme(config) => Device::Nvme(Box::new(Nvme::new(*config))),
+            Kind::Stream(config) => Device::Stream(Box::new(Stream::new(*config))),
+        };
+        Self { engine: Engine::new(&config), device, config }
     }
     /// What it is.
     pub fn config(&self) -> &EndpointConfig {
@@ -164,6 +194,20 @@ impl Endpoint {
     pub fn transfers(&self) -> usize {
         self.engine.transfers()
     }
+    /// The bytes of its disk, if it is one.
+    pub fn disk(&self) -> Option<&PhysMem> {
+        match &self.device {
+            Device::Nvme(nvme) => Some(nvme.disk()),
+            Device::Dma | Device::Stream(_) => None,
+        }
+    }
+    /// The bytes of its disk, for loading an image before a run.
+    pub fn disk_mut(&mut self) -> Option<&mut PhysMem> {
+        match &mut self.device {
+            Device::Nvme(nvme) => Some(nvme.disk_mut()),
+            Device::Dma | Device::Stream(_) => None,
+        }
+    }
 
     /// Something is at the root port and goes down the link.
     fn descend(&mut self, arrival: Arrival, payload: usize, cx: &mut Context) {
@@ -173,7 +217,8 @@ impl Endpoint {
 
     fn start_job(&mut self, cpu: u16, tag: u32, job: Job) {
         let Job { write, iova, ssid, len, pattern } = job;
-        self.engine.start(Transfer { purpose: Purpose::Job { cpu, tag }, write, iova, ssid, len, pattern });
+        let purpose = Purpose::Job { cpu, tag };
+        self.engine.start(Transfer { purpose, write, iova, ssid, len, pattern, untranslated: false });
     }
 
     /// The root port takes posted writes over at once; reads are answered by the device.
@@ -196,39 +241,71 @@ impl Endpoint {
 
     fn access_bar(&mut self, transaction: &Transaction, cx: &mut Context) {
         let offset = transaction.addr.wrapping_sub(self.config.bar);
-        match transaction.op {
-            Op::Write(data) => self.write_register(offset, data, cx),
-            _ => {
-                let result = self.read_register(offset, transaction.op.len());
-                if result.is_err() {
-                    cx.note(Record::BusError { by: transaction.from, addr: transaction.addr });
+        let len = transaction.op.len();
+        let exists = matches!(len, 4 | 8)
+            && offset.is_multiple_of(len as u64)
+            && offset < BAR_SIZE
+            && !matches!(self.device, Device::Dma);
+        if !exists {
+            cx.note(Record::BusError { by: transaction.from, addr: transaction.addr });
+        }
+        if let Op::Write(data) = transaction.op {
+            if exists {
+                for (i, word) in data.bytes().chunks_exact(4).enumerate() {
+                    let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
+                    self.write_register(offset + 4 * i as u64, word, cx);
                 }
-                let at = self.engine.link.up(cx.now, transaction.op.len());
-                cx.say_at(at, Out::Respond(transaction.respond(result)));
             }
+            return;
+        }
+        let result = if exists { Ok(self.read_registers(offset, len)) } else { Err(Abort) };
+        let at = self.engine.link.up(cx.now, len);
+        cx.say_at(at, Out::Respond(transaction.respond(result)));
+    }
+
+    fn read_registers(&self, offset: u64, len: usize) -> Data {
+        let read = |offset| match &self.device {
+            Device::Dma => 0,
+            Device::Nvme(nvme) => nvme.read(offset),
+            Device::Stream(stream) => stream.read(offset),
+        };
+        if len == 4 {
+            Data::u32(read(offset))
+        } else {
+            Data::u64(u64::from(read(offset)) | u64::from(read(offset + 4)) << 32)
         }
     }
 
-    fn read_register(&self, _offset: u64, _len: usize) -> Result<Data, Abort> {
-        match &self.config.kind {
-            Kind::Dma => Err(Abort),
+    fn write_register(&mut self, offset: u64, value: u32, cx: &mut Context) {
+        match &mut self.device {
+            Device::Dma => {}
+            Device::Nvme(nvme) => nvme.write(offset, value, &mut self.engine),
+            Device::Stream(stream) => stream.write(offset, value, cx),
         }
     }
 
-    fn write_register(&mut self, _offset: u64, _data: Data, _cx: &mut Context) {
-        match &self.config.kind {
-            Kind::Dma => {}
+    fn timer(&mut self, number: u64, cx: &mut Context) {
+        match &mut self.device {
+            Device::Dma => {}
+            Device::Nvme(nvme) => nvme.timer(number as u16, &mut self.engine),
+            Device::Stream(stream) => stream.tick(number, &mut self.engine, cx),
         }
     }
 
     fn finish(&mut self, finished: Finished, cx: &mut Context) {
-        let Finished { purpose, done, aborted, data } = finished;
-        match purpose {
-            Purpose::Job { cpu, tag } => {
+        match (finished.purpose, &mut self.device) {
+            (Purpose::Job { cpu, tag }, _) => {
+                let Finished { done, aborted, data, .. } = finished;
                 let result = Box::new(JobResult { done, aborted, data });
-                cx.say(sim::Time::ZERO, Out::JobDone { cpu, tag, result });
+                cx.say(Time::ZERO, Out::JobDone { cpu, tag, result });
             }
-            Purpose::Device(_) => unreachable!("only devices start these"),
+            (Purpose::Device(work), Device::Nvme(nvme)) => {
+                nvme.finished(work, finished, &mut self.engine, cx);
+            }
+            (Purpose::Device(work), Device::Stream(stream)) => {
+                stream.finished(work, &finished, &mut self.engine);
+            }
+            (Purpose::Device(work), Device::Dma) => unreachable!("nobody started {work:?}"),
         }
     }
 }
@@ -249,6 +326,12 @@ impl Component for Endpoint {
 
     fn on(&mut self, heard: In, cx: &mut Context) {
         match heard {
+            In::Start => {
+                if let Device::Stream(stream) = &mut self.device {
+                    stream.start(cx);
+                }
+            }
+            In::Timer(number) => self.timer(number, cx),
             In::Job { cpu, tag, job } => self.start_job(cpu, tag, *job),
             In::Dma(completion) => self.descend(Arrival::Dma(completion), payload(&completion), cx),
             In::Bus(transaction) => self.take_bus(transaction, cx),

@@ -14,18 +14,18 @@ const RID: u16 = 5;
 const SERVICE: Time = Time::ns(300);
 
 /// Stands in for a pSMMU and memory: page-wise mappings, a fixed time per request.
-struct World {
-    memory: PhysMem,
+pub(super) struct World {
+    pub memory: PhysMem,
     /// Page number to page number, read, write.
-    map: BTreeMap<u64, (u64, bool, bool)>,
-    requests: Vec<(Time, DmaRequest)>,
-    said: Vec<(Time, Out)>,
-    outstanding_max: usize,
+    pub map: BTreeMap<u64, (u64, bool, bool)>,
+    pub requests: Vec<(Time, DmaRequest)>,
+    pub said: Vec<(Time, Out)>,
+    pub outstanding_max: usize,
 }
 
 impl World {
     /// Pages 1..100 are mapped to 1001..1100.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             memory: PhysMem::new(),
             map: (1..100).map(|page| (page, (page + 1000, true, true))).collect(),
@@ -34,7 +34,7 @@ impl World {
             outstanding_max: 0,
         }
     }
-    fn pa(iova: u64) -> u64 {
+    pub(super) fn pa(iova: u64) -> u64 {
         iova + 1000 * PAGE
     }
     fn answer(&mut self, request: &DmaRequest) -> DmaResult {
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Runs until nothing is left to do. Requests take effect when they leave the root port.
-    fn run(&mut self, endpoint: &mut Endpoint, heard: Vec<(Time, In)>) {
+    pub(super) fn run(&mut self, endpoint: &mut Endpoint, heard: Vec<(Time, In)>) {
         let mut queue = Queue::new(DomainId(0));
         for (at, message) in heard {
             queue.push(at, Ok(message));
@@ -98,6 +98,18 @@ impl World {
             })
             .collect()
     }
+    /// Values of the registers read.
+    pub(super) fn values(&self) -> Vec<u64> {
+        self.said
+            .iter()
+            .filter_map(|(_, out)| match out {
+                Out::Respond(Response { tag: READ_TAG, result, .. }) => {
+                    Some(result.map_or(u64::MAX, |data| data.value()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
     fn invalidations(&self) -> Vec<(Time, u32, bool)> {
         self.said
             .iter()
@@ -109,11 +121,28 @@ impl World {
     }
 }
 
-fn config() -> EndpointConfig {
+pub(super) fn config() -> EndpointConfig {
     EndpointConfig::dma(3, RootPortConfig::new(SID_BASE), RID)
 }
-fn with_atc() -> EndpointConfig {
+pub(super) fn with_atc() -> EndpointConfig {
     EndpointConfig { ats: Some(AtcConfig { entries: 16 }), ..config() }
+}
+const READ_TAG: u32 = 1;
+const WRITE_TAG: u32 = 2;
+
+/// A read of eight bytes.
+pub(super) fn read(offset: u64) -> In {
+    In::Bus(Transaction { from: Requester::Cpu(0), tag: READ_TAG, addr: offset, op: Op::Read { len: 8 } })
+}
+/// A write of four bytes.
+pub(super) fn write32(offset: u64, value: u32) -> In {
+    let op = Op::Write(Data::u32(value));
+    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
+}
+/// A write of eight bytes.
+pub(super) fn write(offset: u64, value: u64) -> In {
+    let op = Op::Write(Data::u64(value));
+    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
 }
 fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
     let job = Job { write, iova, ssid: None, len, pattern: pattern.to_vec() };
