@@ -15,7 +15,9 @@
 
 pub mod access;
 pub mod alloc;
+pub mod cmdqv;
 pub mod errno;
 pub mod journal;
 pub mod pgtable;
+pub mod smmu;
 pub mod sync;

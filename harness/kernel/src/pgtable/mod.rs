@@ -11,6 +11,7 @@ mod shape;
 mod table;
 
 pub use shape::{Granule, Shape, Stage, decode_size, encode_size};
+pub(crate) use table::zero;
 pub use table::{PageTable, Run, TableGone, Unmapped};
 
 use spec::smmu::descriptor::{Leaf1, Leaf2, Table};

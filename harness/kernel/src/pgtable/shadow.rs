@@ -1,8 +1,9 @@
 //! The shadow: a copy of the tables on the simulator's side, so that software walks without loads.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::{Prot, Run, Shape, TableGone, leaf, link};
+use super::{Prot, Run, Shape, TableGone, Unmapped, leaf, link};
 use crate::errno::Errno;
 
 /// A 64-bit store to be made.
@@ -36,6 +37,13 @@ pub(super) struct MapPlan {
     /// Stores of leaves.
     pub(super) leaves: Vec<Edit>,
     linking: Vec<usize>,
+}
+
+/// What an unmap removed, and the stores that it takes.
+#[derive(Debug, Default)]
+pub(super) struct Removal {
+    pub(super) unmapped: Unmapped,
+    pub(super) edits: Vec<Edit>,
 }
 
 /// A piece of a range at one level.
@@ -201,16 +209,11 @@ impl Shadow {
     ///
     /// # Errors
     /// `EINVAL` when the range covers part of a block; nothing is changed then.
-    pub(super) fn unmap(
-        &mut self,
-        iova: u64,
-        len: u64,
-    ) -> Result<(Vec<Run>, Vec<TableGone>, Vec<Edit>), Errno> {
+    pub(super) fn unmap(&mut self, iova: u64, len: u64) -> Result<Removal, Errno> {
         self.check_blocks(iova, len)?;
-        let (mut runs, mut gone, mut edits) = (Vec::new(), Vec::new(), Vec::new());
-        let start = self.shape.start_level();
-        self.unmap_in(ROOT, start, 0, iova, iova + len, &mut runs, &mut gone, Some(&mut edits));
-        Ok((runs, gone, edits))
+        let mut out = Removal::default();
+        self.unmap_in(ROOT, self.shape.start_level(), 0, &(iova..iova + len), true, &mut out);
+        Ok(out)
     }
 
     /// Whether every leaf that the range touches lies within it: only the two ends can disagree.
@@ -228,52 +231,46 @@ impl Shadow {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a recursion over three outputs")]
+    /// Clears what `range` covers of the table `at`, whose first input address is `base`. Without `store` the table
+    /// itself goes, and its entries need no stores.
     fn unmap_in(
         &mut self,
         at: usize,
         level: u8,
         base: u64,
-        first: u64,
-        end: u64,
-        runs: &mut Vec<Run>,
-        gone: &mut Vec<TableGone>,
-        mut edits: Option<&mut Vec<Edit>>,
+        range: &Range<u64>,
+        store: bool,
+        out: &mut Removal,
     ) {
         let size = 1_u64 << self.shape.shift(level);
         let entries = self.node(at).words.len();
-        let from = (first.saturating_sub(base) / size) as usize;
-        let to = ((end - base).div_ceil(size) as usize).min(entries);
+        let from = (range.start.saturating_sub(base) / size) as usize;
+        let to = ((range.end - base).div_ceil(size) as usize).min(entries);
         for index in from..to {
             let word = self.node(at).words[index];
             if word == 0 {
                 continue;
             }
             let here = base + index as u64 * size;
-            let slot = self.node(at).addr + 8 * index as u64;
-            match self.node(at).children.get(&index).copied() {
-                None => {
-                    push_run(runs, here, self.output(word, size), size);
-                    self.node_mut(at).words[index] = 0;
-                    if let Some(edits) = edits.as_deref_mut() {
-                        edits.push((slot, 0));
-                    }
+            let child = self.node(at).children.get(&index).copied();
+            let whole = range.start <= here && here + size <= range.end;
+            match child {
+                None => push_run(&mut out.unmapped.runs, here, self.output(word, size), size),
+                Some(child) => self.unmap_in(child, level + 1, here, range, store && !whole, out),
+            }
+            if let Some(child) = child {
+                if !whole {
+                    continue;
                 }
-                Some(child) if first <= here && here + size <= end => {
-                    // The whole table goes: its own entries need no stores.
-                    self.unmap_in(child, level + 1, here, first, end, runs, gone, None);
-                    gone.push(TableGone { addr: self.node(child).addr, iova: here, len: size });
-                    self.nodes[child] = None;
-                    let node = self.node_mut(at);
-                    node.children.remove(&index);
-                    node.words[index] = 0;
-                    if let Some(edits) = edits.as_deref_mut() {
-                        edits.push((slot, 0));
-                    }
-                }
-                Some(child) => {
-                    self.unmap_in(child, level + 1, here, first, end, runs, gone, edits.as_deref_mut());
-                }
+                let addr = self.node(child).addr;
+                out.unmapped.tables.push(TableGone { addr, iova: here, len: size });
+                self.nodes[child] = None;
+            }
+            let node = self.node_mut(at);
+            node.children.remove(&index);
+            node.words[index] = 0;
+            if store {
+                out.edits.push((node.addr + 8 * index as u64, 0));
             }
         }
     }

@@ -179,11 +179,11 @@ impl PageTable {
     /// then.
     pub async fn unmap<A: Access>(&self, cpu: &A, iova: u64, len: u64) -> Result<Unmapped, Errno> {
         self.check(iova, len)?;
-        let (runs, tables, edits) = self.shadow.lock().unmap(iova, len)?;
-        for (addr, word) in edits {
+        let removal = self.shadow.lock().unmap(iova, len)?;
+        for (addr, word) in removal.edits {
             cpu.write64(addr, word).await;
         }
-        Ok(Unmapped { runs, tables })
+        Ok(removal.unmapped)
     }
 
     /// Gives the pages of freed tables back.
