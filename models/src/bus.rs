@@ -116,6 +116,8 @@ pub enum Requester {
     Cpu(u16),
     /// A pSMMU, by index: its walks, queues, CMDQV fetches and forwarded DMA.
     Psmmu(u16),
+    /// A set of SMMUv2 instances behind one driver, by its number among the pSMMUs: walks and forwarded DMA.
+    Pair(u16),
 }
 
 /// A request on the bus.

@@ -5,6 +5,7 @@
 //! | [`regs`] | the `registers!` table: offset, access, reset, fields; storage that follows it |
 //! | [`layout`] | the `layout!` table for structures in memory |
 //! | [`smmu`] | SMMUv3: register pages, STE, CD, descriptors, commands, events |
+//! | [`smmuv2`] | SMMUv2: global space, stream mapping, context banks |
 //! | [`cmdqv`] | Tegra241 CMDQV: banks, queue pages, the map of the whole region |
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod layout;
 pub mod open_enum;
 pub mod regs;
 pub mod smmu;
+pub mod smmuv2;
 
 #[doc(hidden)]
 pub use pastey;

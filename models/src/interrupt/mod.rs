@@ -145,7 +145,7 @@ impl InterruptController {
             return Err(Abort);
         }
         let smmu = match from {
-            Requester::Psmmu(smmu) => Some(smmu),
+            Requester::Psmmu(smmu) | Requester::Pair(smmu) => Some(smmu),
             Requester::Cpu(_) => None,
         };
         let intid = data.value() as u32;

@@ -207,7 +207,7 @@ impl Memory {
     fn book(&mut self, now: Time, addr: PhysAddr, from: Requester, access: Access, home: u16) -> Booked {
         let (cpu, nodes, index) = match from {
             Requester::Cpu(cpu) => (Some(cpu), &self.config.cpu_nodes, cpu),
-            Requester::Psmmu(psmmu) => (None, &self.config.psmmu_nodes, psmmu),
+            Requester::Psmmu(psmmu) | Requester::Pair(psmmu) => (None, &self.config.psmmu_nodes, psmmu),
         };
         let remote = nodes.get(usize::from(index)).copied().unwrap_or(0) != home;
         let request = Request { now, addr, cpu, access, remote };
