@@ -1,3 +1,38 @@
 //! Command line of smmulate.
+//!
+//! Results go to stdout, everything else to stderr. Exit status: 0 good, 1 a scenario failed, 2 the input is wrong, 3 an
+//! internal fault.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod check;
+mod cli;
+mod list;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Check(args) => check::check(&args),
+        Command::List(args) => list::list(&args),
+        Command::Schema => {
+            let schema = scenario::schema::scenario();
+            let text = serde_json::to_string_pretty(&schema).expect("a JSON value is printable");
+            anstream::println!("{text}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// The input is wrong.
+const INPUT: u8 = 2;
+
+/// Prints a message about the command line itself.
+fn input_error(message: &str) -> ExitCode {
+    anstream::eprintln!("{}error{}: {message}", cli::BAD.render(), cli::BAD.render_reset());
+    ExitCode::from(INPUT)
+}
