@@ -22,3 +22,4 @@ pub mod memory;
 pub mod psmmu;
 pub mod record;
 pub mod smmu;
+pub mod system;
