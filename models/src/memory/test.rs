@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use sim::{DomainId, Queue};
 
 use super::*;
@@ -220,5 +221,47 @@ fn only_changes_are_recorded() {
             .into_iter()
             .collect();
         assert_eq!(notes, want, "{op:?}");
+    }
+}
+
+fn traffic() -> impl Strategy<Value = (u64, Requester, u64, Op)> {
+    let from = prop_oneof![(0_u16..4).prop_map(Requester::Cpu), (0_u16..2).prop_map(Requester::Psmmu)];
+    let op = prop_oneof![
+        Just(READ),
+        any::<u64>().prop_map(write),
+        Just(Op::FetchAdd(1)),
+        any::<u64>().prop_map(Op::Swap),
+        (0_u64..3, 0_u64..3).prop_map(|(expected, new)| Op::CompareSwap { expected, new }),
+    ];
+    // Gaps of two nanoseconds, so that arrivals coincide with the end of other requests' turns.
+    ((0_u64..20).prop_map(|gap| 2 * gap), from, (0_u64..12).prop_map(|word| A + word * 16), op)
+}
+
+proptest! {
+    /// Whatever the timing does: every answer, and what is left in the end, is as if requests took effect at once in
+    /// the order of arrival; every request is answered once, and never before it came.
+    #[test]
+    fn a_line_is_served_in_the_order_of_arrival(
+        requests in prop::collection::vec(traffic(), 1..80),
+        directory_lines in 1_usize..4,
+    ) {
+        let mut plain = PhysMem::new();
+        let (mut heard, mut want, mut now) = (Vec::new(), Vec::new(), Time::ZERO);
+        for (tag, (gap, from, addr, op)) in requests.into_iter().enumerate() {
+            now += Time::ns(gap);
+            heard.push((now, access(from, tag as u32, addr, op)));
+            want.push((tag as u32, Ok(plain.apply(addr, &op).answer.value())));
+        }
+        let arrivals: Vec<Time> = heard.iter().map(|(at, _)| *at).collect();
+        let config = MemoryConfig { directory_lines, ..MemoryConfig::flat(A, 1 << 20) };
+        let mut memory = Memory::new(config);
+        let (said, _) = run(&mut memory, heard);
+        let mut got = answers(&said);
+        got.sort_by_key(|(tag, ..)| *tag);
+        prop_assert!(got.iter().all(|(tag, at, _)| *at > arrivals[*tag as usize]));
+        prop_assert_eq!(got.into_iter().map(|(tag, _, value)| (tag, value)).collect::<Vec<_>>(), want);
+        for word in 0..12 {
+            prop_assert_eq!(memory.store().read_u64(A + word * 16), plain.read_u64(A + word * 16));
+        }
     }
 }
