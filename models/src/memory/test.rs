@@ -157,6 +157,23 @@ fn one_requesters_accesses_to_a_line_keep_their_order() {
     assert_eq!(got, [(0, Ok(0)), (1, Ok(0)), (2, Ok(8))]);
 }
 
+/// A read waits for its own line's fill; a write that arrives at the very end of the fill came later.
+#[test]
+fn what_arrives_when_the_line_comes_free_stays_behind_the_queue() {
+    let t = MemoryTiming::default();
+    let filled = t.dram_load + t.line_time();
+    let heard = vec![
+        (Time::ZERO, cpu(0, 0, A, READ)),
+        (Time::ns(1), cpu(0, 1, A, READ)),
+        (filled, access(Requester::Psmmu(0), 2, A, write(7))),
+    ];
+    let mut memory = flat();
+    let (said, _) = run(&mut memory, heard);
+    let read = answers(&said).into_iter().find(|(tag, ..)| *tag == 1).expect("answered");
+    assert_eq!(read, (1, filled + t.own_hit, Ok(0)));
+    assert_eq!(memory.store().read_u64(A), 7);
+}
+
 #[test]
 fn watches_end_when_the_value_differs() {
     let t = MemoryTiming::default();
