@@ -70,7 +70,8 @@ fn boot_and_one_page() {
           1258 consumed [5] CMD_SYNC
           1337 dma 2: 0x1000 aborted, event Some(16)
           1392 event F_TRANSLATION sid=0x5 addr=0x1000 read class=IN s2 ipa=0x1000
-    "#]].assert_eq(&lines.collect::<String>());
+    "#]]
+    .assert_eq(&lines.collect::<String>());
 }
 
 #[test]
