@@ -61,6 +61,14 @@ impl Events {
         false
     }
 
+    /// A record was dropped: the abort that it reports waits for nothing.
+    pub(crate) fn dropped(&mut self, record: EventRecord, time: Time) {
+        match self.aborts.iter().position(|a| reports(record, &a.dma, a.event)) {
+            Some(i) => drop(self.aborts.remove(i)),
+            None => self.records.push_back(Record { record, time, explained: true }),
+        }
+    }
+
     /// There is a reason for the last record.
     pub(crate) fn explain_last(&mut self) {
         if let Some(last) = self.records.back_mut() {

@@ -56,8 +56,30 @@ struct List {
 struct Pending {
     /// Positions, over all time, of entries that wait for a CMD_SYNC.
     entries: Vec<(SmmuId, usize)>,
-    /// PROD values written, with the moment, as long as they cover commands not consumed.
-    produced: VecDeque<(u32, Seq)>,
+    /// What was handed over and not consumed, oldest first.
+    produced: VecDeque<Batch>,
+    /// PROD as last written.
+    prod: u32,
+}
+
+/// Commands that one write of PROD handed over.
+#[derive(Debug)]
+struct Batch {
+    first: u32,
+    count: u32,
+    /// Mask of an index, without the wrap bit.
+    ring: u32,
+    at: Seq,
+}
+
+impl Batch {
+    fn place(&self, index: u32) -> u32 {
+        index.wrapping_sub(self.first) & self.ring
+    }
+
+    fn holds(&self, index: u32) -> bool {
+        self.place(index) < self.count
+    }
 }
 
 impl Invalidations {
@@ -67,13 +89,17 @@ impl Invalidations {
     }
 
     /// PROD was written.
-    pub(crate) fn produced(&mut self, queue: Queue, prod: u32, at: Seq) {
-        let produced = &mut self.queues.entry(queue).or_default().produced;
-        // A queue whose consumption is never reported must not grow without bound.
-        if produced.len() == 1 << 16 {
-            produced.clear();
+    pub(crate) fn produced(&mut self, queue: Queue, prod: u32, log2size: u8, at: Seq) {
+        let pending = self.queues.entry(queue).or_default();
+        let size = 1u32 << log2size.min(19);
+        let (first, count) = (pending.prod, prod.wrapping_sub(pending.prod) & (2 * size - 1));
+        pending.prod = prod;
+        // Moved back, or begun anew; or consumption is never reported and this must not grow without bound.
+        if count > size || pending.produced.len() == 1 << 16 {
+            pending.produced.clear();
+        } else if count != 0 {
+            pending.produced.push_back(Batch { first, count, ring: size - 1, at });
         }
-        produced.push_back((prod, at));
     }
 
     /// A command was consumed. For a CMD_SYNC, returns the SMMUs for which it completed something.
@@ -87,10 +113,16 @@ impl Invalidations {
         behind: &[Behind],
     ) -> Vec<SmmuId> {
         let pending = self.queues.entry(queue).or_default();
-        while pending.produced.front().is_some_and(|&(prod, _)| prod == index) {
-            pending.produced.pop_front();
+        if let Some(i) = pending.produced.iter().position(|b| b.holds(index)) {
+            pending.produced.drain(..i);
         }
-        let issued = pending.produced.front().map_or(at, |&(_, issued)| issued);
+        let mut issued = at;
+        if let Some(batch) = pending.produced.front().filter(|b| b.holds(index)) {
+            issued = batch.at;
+            if batch.place(index) + 1 == batch.count {
+                pending.produced.pop_front();
+            }
+        }
         if command.op() == Opcode::SYNC {
             let mut smmus = Vec::new();
             for (smmu, position) in std::mem::take(&mut pending.entries) {
@@ -457,7 +489,7 @@ mod test {
         ];
         let queue = Queue::Virtual { vsmmu: 0, queue: 0 };
         let mut all = Invalidations::new(2, 100);
-        all.produced(queue, 3, 5);
+        all.produced(queue, 3, 8, 5);
         let commands = [Command::tlbi_nh_asid(7, 0), Command::cfgi_cd(2, 0, true), Command::sync()];
         for (i, command) in commands.into_iter().enumerate() {
             let smmus = all.consumed(queue, i as u32, command, None, (10 + i as u64, 0), &behind);
@@ -468,6 +500,30 @@ mod test {
         assert_eq!(of(1), [Command::cfgi_cd(0x200, 0, true), Command::tlbi_nh_asid(7, 9)]);
         assert_eq!(all.complete_after(0, 4).count(), 1, "handed over at 5");
         assert_eq!(all.complete_after(0, 5).count(), 0);
+    }
+
+    /// PROD values with the moment, then the index consumed and the moment of its handing over (0: unknown).
+    #[test]
+    fn commands_know_when_they_were_handed_over() {
+        let queue = Queue::Physical { smmu: 0, queue: 0 };
+        let mut all = Invalidations::new(1, 100);
+        let mut at = 100;
+        let mut consume = |all: &mut Invalidations, index| {
+            at += 1;
+            all.consumed(queue, index, Command::tlbi_nsnh_all(), None, (at, 0), &[]);
+            let last = all.after(0, at - 1).next().unwrap();
+            if last.issued == at { 0 } else { last.issued }
+        };
+        all.produced(queue, 1, 2, 10);
+        all.produced(queue, 3, 2, 11);
+        assert_eq!([0, 1].map(|i| consume(&mut all, i)), [10, 11]);
+        all.produced(queue, 6, 2, 12);
+        assert_eq!([2, 3, 0, 1].map(|i| consume(&mut all, i)), [11, 12, 12, 12]);
+        assert_eq!(consume(&mut all, 2), 0, "nobody handed it over");
+        all.produced(queue, 2, 2, 13);
+        assert_eq!([2, 3, 0, 1].map(|i| consume(&mut all, i)), [13; 4], "a full ring, wrapped");
+        all.produced(queue, 1, 2, 14);
+        assert_eq!(consume(&mut all, 0), 0, "PROD moved back");
     }
 
     #[test]

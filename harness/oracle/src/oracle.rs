@@ -19,6 +19,8 @@ pub struct Config {
     pub event_bound: Time,
     /// The interrupt must follow within this time of the queue becoming non-empty.
     pub interrupt_bound: Time,
+    /// How long before its record a transaction may have arrived, if the record does not say.
+    pub walk_bound: Time,
     /// Changes of words that no walk has read are remembered up to this number.
     pub memory_changes: usize,
     /// Invalidations remembered for each SMMU.
@@ -35,6 +37,7 @@ impl Default for Config {
         Self {
             event_bound: 100 * US,
             interrupt_bound: 100 * US,
+            walk_bound: 5 * US,
             memory_changes: 1 << 20,
             invalidations: 1 << 16,
             findings: 100,
@@ -93,6 +96,7 @@ struct InFlight {
     dma: Dma,
     pa: u64,
     at: Seq,
+    time: Time,
     /// The CMD_SYNC that should have waited for it.
     overtaken: Option<Overtaken>,
 }
@@ -159,13 +163,18 @@ impl Oracle {
         match witness.fact {
             Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
             Fact::Configured { smmu, registers } => self.configured(smmu, registers),
-            Fact::Produced { queue, prod } => self.invalidations.produced(queue, prod, self.at),
+            Fact::Produced { queue, prod, log2size } => {
+                self.invalidations.produced(queue, prod, log2size, self.at)
+            }
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
-            Fact::Translated { dma, pa } => self.translated(dma, pa),
+            Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
             Fact::Done { id } => self.done(id),
-            Fact::Aborted { dma, event } => self.aborted(dma, event.map(EventNumber)),
+            Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
             Fact::EventWritten { smmu, record, was_empty } => {
                 self.event_written(smmu, EventRecord(record), was_empty);
+            }
+            Fact::EventDropped { smmu, record } => {
+                self.events[usize::from(smmu)].dropped(EventRecord(record), self.time);
             }
             Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
             Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
@@ -202,6 +211,11 @@ impl Oracle {
         }
         self.findings.sort_by_key(|f| f.time);
         self.findings
+    }
+
+    fn arrived(&self, dma: Dma) -> Dma {
+        let latest = self.time.saturating_sub(self.config.walk_bound);
+        Dma { arrived: dma.arrived.or(Some(latest)), ..dma }
     }
 
     fn said(&mut self, by: u16, what: Saying<'_>) {
@@ -270,7 +284,7 @@ impl Oracle {
                 self.find(Kind::IsolationBreach, &dma, title, story);
             }
         }
-        self.in_flight.insert(dma.id, InFlight { dma, pa, at: self.at, overtaken: None });
+        self.in_flight.insert(dma.id, InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
     }
 
     fn check_grant(&mut self, dma: &Dma, pa: u64, owner: Option<OwnerId>) {
@@ -294,7 +308,8 @@ impl Oracle {
 
     fn early_sync(&mut self, flight: &InFlight, overtaken: &Overtaken) {
         let o = overtaken;
-        let (title, story) = self.teller().early_sync(&flight.dma, flight.pa, &o.used, o.queue, o.time);
+        let (title, story) =
+            self.teller().early_sync((&flight.dma, flight.pa), flight.time, &o.used, o.queue, o.time);
         self.find(Kind::EarlySync, &flight.dma, title, story);
     }
 
@@ -363,7 +378,7 @@ impl Oracle {
             len: 1,
             access,
             // A record follows its fault; the tables may have changed in between.
-            arrived: self.time.saturating_sub(self.config.event_bound),
+            arrived: Some(self.time.saturating_sub(self.config.event_bound)),
             ats: false,
         };
         self.some_outcome(&dma, &mut |outcome| explains(outcome, Some(event)))
@@ -528,7 +543,7 @@ fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
         iova: record.inputaddr(),
         len: 1,
         access: crate::witness::Access::default(),
-        arrived: time,
+        arrived: Some(time),
         ats: false,
     }
 }

@@ -229,7 +229,11 @@ impl Past<'_> {
             Part::Registers => true,
             _ => false,
         };
-        if transient { time >= self.dma().arrived } else { self.removed(part, value, at).is_none() }
+        if transient {
+            self.dma().arrived.is_none_or(|arrived| time >= arrived)
+        } else {
+            self.removed(part, value, at).is_none()
+        }
     }
 
     fn note(&mut self, part: Part, addr: u64, held: u64, change: Change) {

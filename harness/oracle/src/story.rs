@@ -103,13 +103,20 @@ impl Teller<'_> {
         )
     }
 
-    pub(crate) fn early_sync(&self, dma: &Dma, pa: u64, used: &[Old], queue: Queue, time: Time) -> Told {
+    pub(crate) fn early_sync(
+        &self,
+        (dma, pa): (&Dma, u64),
+        translated: Time,
+        used: &[Old],
+        queue: Queue,
+        time: Time,
+    ) -> Told {
         let title = format!(
             "{} was still on its way to {pa:#x} when the CMD_SYNC that should have waited for it was complete",
             self.stream(dma)
         );
         let mut lines = self.history(dma, used);
-        lines.at(dma.arrived, format!("{} arrives and is sent to pa {pa:#x}", self.transaction(dma)));
+        lines.at(translated, format!("{} is sent to pa {pa:#x}", self.transaction(dma)));
         lines.at(time, format!("{} sees its CMD_SYNC consumed", self.queue(queue)));
         lines.at(
             self.now,

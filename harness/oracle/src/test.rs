@@ -190,7 +190,7 @@ impl Bench {
             iova,
             len: 64,
             access,
-            arrived: self.time,
+            arrived: Some(self.time),
             ats: false,
         }
     }
@@ -199,7 +199,7 @@ impl Bench {
         let index = self.index.entry(queue).or_default();
         let at = *index;
         *index += 1;
-        self.see(Fact::Produced { queue, prod: at + 1 });
+        self.see(Fact::Produced { queue, prod: at + 1, log2size: 8 });
         self.see(Fact::Consumed { queue, index: at, command: command.0, on });
     }
 
@@ -254,6 +254,8 @@ enum Do {
     Record(EventNumber, u32, u64),
     Interrupt,
     Overflow(bool),
+    /// The record that would have told of such a fault was dropped.
+    Dropped(EventNumber, u32, u64),
     /// Microseconds pass.
     Wait(u64),
     Ste(u32, Ste),
@@ -298,7 +300,7 @@ impl Bench {
                 self.see(Fact::Aborted { dma, event: event.map(|e| e.0) });
             }
             Do::LateAbort(sid, iova, event, ago) => {
-                let dma = Dma { arrived: self.time - ago * US, ..self.dma(0, sid, iova) };
+                let dma = Dma { arrived: Some(self.time - ago * US), ..self.dma(0, sid, iova) };
                 self.see(Fact::Aborted { dma, event: event.map(|e| e.0) });
             }
             Do::Record(event, sid, iova) => {
@@ -308,6 +310,10 @@ impl Bench {
                     EventRecord::configuration(event, sid, None)
                 };
                 self.see(Fact::EventWritten { smmu: 0, record: record.0, was_empty: true });
+            }
+            Do::Dropped(event, sid, iova) => {
+                let record = EventRecord::translation(event, sid, None, iova, true).0;
+                self.see(Fact::EventDropped { smmu: 0, record });
             }
             Do::Interrupt => self.see(Fact::EventInterrupt { smmu: 0 }),
             Do::Overflow(active) => self.see(Fact::Overflow { smmu: 0, active }),
@@ -573,7 +579,7 @@ fn a_changed_context_lives_on_in_the_tlb() {
 
 #[test]
 fn events_and_interrupts() {
-    use Do::{Abort, Interrupt, LateAbort, Map, Overflow, Record, Ste as SetSte, Unmap, Wait};
+    use Do::{Abort, Dropped, Interrupt, LateAbort, Map, Overflow, Record, Ste as SetSte, Unmap, Wait};
     use EventNumber as E;
     let fault = Abort(HOST, IOVA, TRANSLATION);
     let record = Record(E::F_TRANSLATION, HOST, IOVA);
@@ -583,6 +589,8 @@ fn events_and_interrupts() {
         ("record before the abort", &[record, Interrupt, Wait(10), fault], &[]),
         ("lost event", &[fault], &[Kind::LostEvent]),
         ("excused by overflow", &[Overflow(true), fault, Overflow(false)], &[]),
+        ("dropped", &[fault, Dropped(E::F_TRANSLATION, HOST, IOVA)], &[]),
+        ("another one dropped", &[fault, Dropped(E::F_TRANSLATION, HOST, 0x2000)], &[Kind::LostEvent]),
         ("overflow comes after", &[fault, Overflow(true)], &[]),
         ("lost after overflow is over", &[Overflow(true), Overflow(false), fault], &[Kind::LostEvent]),
         ("lost interrupt", &[fault, record], &[Kind::LostInterrupt]),

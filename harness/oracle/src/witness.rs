@@ -148,8 +148,9 @@ pub struct Dma {
     pub len: u32,
     /// Kind of access.
     pub access: Access,
-    /// When the SMMU first saw it: structures and descriptors may have been read from then on.
-    pub arrived: Time,
+    /// When the SMMU first saw it, if known: structures and descriptors may have been read from then on. Otherwise
+    /// [`Config::walk_bound`](crate::Config::walk_bound) before the record.
+    pub arrived: Option<Time>,
     /// Translated by the endpoint's own translation cache.
     pub ats: bool,
 }
@@ -183,18 +184,20 @@ pub enum Fact<'a> {
         registers: Registers,
     },
     /// The owner of a queue handed over every command before this index. Optional: without it a command counts as
-    /// handed over when it is consumed.
+    /// handed over when it is consumed, which takes a mapping that changed in between for invalidated.
     Produced {
         /// Which queue.
         queue: Queue,
         /// PROD as written: index and wrap bit.
         prod: u32,
+        /// log2 of the number of entries.
+        log2size: u8,
     },
     /// The consumer index that the owner sees has passed a command.
     Consumed {
         /// Which queue.
         queue: Queue,
-        /// Position of the command: index and wrap bit.
+        /// Position of the command in the ring; a wrap bit is ignored.
         index: u32,
         /// The command as it lies in the queue.
         command: [u64; 2],
@@ -228,6 +231,13 @@ pub enum Fact<'a> {
         record: [u64; 4],
         /// The queue was empty before.
         was_empty: bool,
+    },
+    /// An SMMU dropped a record because its Event queue was full or not writable.
+    EventDropped {
+        /// Which SMMU.
+        smmu: SmmuId,
+        /// The record.
+        record: [u64; 4],
     },
     /// The overflow state of an Event queue changed: OVFLG differs from OVACKFLG, or no longer.
     Overflow {
