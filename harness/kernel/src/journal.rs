@@ -100,10 +100,14 @@ pub enum Note {
     Ioctl {
         /// Whose software.
         by: Actor,
+        /// The context that it was made on.
+        context: String,
         /// The call.
         name: &'static str,
-        /// How it ended.
-        result: Result<(), Errno>,
+        /// What it was given.
+        arguments: String,
+        /// How it ended, and what it returned.
+        result: Result<String, Errno>,
     },
     /// A vCPU left guest mode.
     VmExit {

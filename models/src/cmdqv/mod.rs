@@ -34,6 +34,7 @@ mod metrics;
 mod mmio;
 mod pump;
 mod queue;
+mod ring;
 mod vintf;
 
 #[cfg(test)]

@@ -23,8 +23,6 @@ mod metrics;
 mod mmio;
 mod tags;
 mod tbu;
-#[cfg(test)]
-mod test;
 mod timing;
 mod window;
 

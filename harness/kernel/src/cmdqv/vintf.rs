@@ -129,6 +129,21 @@ impl Cmdqv {
         self.init_queue(cpu, v, l, (ring, log2_bytes), false).await
     }
 
+    /// Sets a logical queue up again, with another ring. Nothing is checked; the queue must be allocated.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT`.
+    pub async fn lvcmdq_reinit<A: Access>(
+        &self,
+        cpu: &A,
+        v: u8,
+        l: u8,
+        ring: u64,
+        log2: u8,
+    ) -> Result<(), Errno> {
+        self.init_queue(cpu, v, l, (ring, log2), false).await
+    }
+
     /// Takes logical queue `l` away from a virtual machine's VINTF.
     ///
     /// # Errors

@@ -1,0 +1,135 @@
+//! mmap of hardware MMIO: a viommu's one window (its VINTF's page 0).
+
+use std::collections::BTreeMap;
+
+use models::bus::PhysAddr;
+use models::cpu::Cpu;
+
+use super::context::{Abi, Context};
+use super::object::Id;
+use crate::errno::Errno;
+
+/// Bytes in a window: one aperture page of the CMDQV.
+pub(super) const WINDOW_LEN: u64 = 0x1_0000;
+
+/// How a window is to be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapFlags {
+    /// MAP_SHARED rather than MAP_PRIVATE.
+    pub shared: bool,
+    /// PROT_EXEC.
+    pub exec: bool,
+}
+
+impl Default for MmapFlags {
+    fn default() -> Self {
+        Self { shared: true, exec: false }
+    }
+}
+
+/// A mapping in user space. Dropping the value unmaps nothing: call [`Context::munmap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Physical address of the first byte.
+    pub pa: PhysAddr,
+    /// Number of bytes.
+    pub len: u64,
+    owner: Id,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    owner: Id,
+    pa: PhysAddr,
+}
+
+/// Windows of a context by mmap offset.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    first: u64,
+    by_offset: BTreeMap<u64, Window>,
+}
+
+impl Windows {
+    pub(super) fn new(page_size: u64) -> Self {
+        Self { first: page_size, by_offset: BTreeMap::new() }
+    }
+    /// Registers a window at the lowest free offset.
+    pub(super) fn register(&mut self, owner: Id, pa: PhysAddr) -> u64 {
+        let mut offset = self.first;
+        for &taken in self.by_offset.keys() {
+            if offset + WINDOW_LEN <= taken {
+                break;
+            }
+            offset = taken + WINDOW_LEN;
+        }
+        self.by_offset.insert(offset, Window { owner, pa });
+        offset
+    }
+    pub(super) fn remove(&mut self, offset: u64) {
+        self.by_offset.remove(&offset).expect("a window is removed once");
+    }
+}
+
+impl Context {
+    /// mmap of a window. In RFCv1 mode `offset` is the viommu's id in pages and the length at most one page.
+    ///
+    /// # Errors
+    /// EINVAL: private. EPERM: executable. ENXIO: offset or length is not exactly a window's. RFCv1: EINVAL for more
+    /// than a page, ENOENT for an unknown viommu, EOPNOTSUPP for one without a window.
+    pub async fn mmap(&self, cpu: &Cpu, offset: u64, len: u64, flags: MmapFlags) -> Result<Mapping, Errno> {
+        cpu.delay(self.costs.mmap).await;
+        let result = match self.abi {
+            Abi::Final => self.map_window(offset, len, flags),
+            Abi::RfcV1 => self.rfc_map_window(offset, len),
+        };
+        self.leave(cpu, "mmap", &format!("offset {offset:#x} length {len:#x}"), result)
+    }
+
+    fn map_window(&self, offset: u64, len: u64, flags: MmapFlags) -> Result<Mapping, Errno> {
+        let len = len.next_multiple_of(self.page_size);
+        if !flags.shared {
+            return Err(Errno::EINVAL);
+        }
+        if flags.exec {
+            return Err(Errno::EPERM);
+        }
+        let mut state = self.state();
+        let window = *state.windows.by_offset.get(&offset).ok_or(Errno::ENXIO)?;
+        if len != WINDOW_LEN {
+            return Err(Errno::ENXIO);
+        }
+        state.objects.hold(window.owner);
+        Ok(Mapping { pa: window.pa, len, owner: window.owner })
+    }
+
+    fn rfc_map_window(&self, offset: u64, len: u64) -> Result<Mapping, Errno> {
+        if len > self.page_size {
+            return Err(Errno::EINVAL);
+        }
+        let state = self.state();
+        let owner = Id((offset / self.page_size) as u32);
+        let viommu = state.viommu(owner)?;
+        let vintf = viommu.vintf.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        let pa = viommu.smmu.driver.cmdqv().expect("a VINTF has a CMDQV").page0_address(vintf.index);
+        Ok(Mapping { pa, len, owner })
+    }
+
+    /// A second reference to a mapping, as fork makes one.
+    pub fn fork_mapping(&self, mapping: &Mapping) -> Mapping {
+        if self.abi == Abi::Final {
+            self.state().objects.hold(mapping.owner);
+        }
+        *mapping
+    }
+
+    /// munmap.
+    pub async fn munmap(&self, cpu: &Cpu, mapping: Mapping) {
+        cpu.delay(self.costs.mmap).await;
+        if self.abi == Abi::Final {
+            self.state().objects.release(mapping.owner);
+        }
+        let shown = format!("{:#x}", mapping.pa);
+        let _ = self.leave(cpu, "munmap", &shown, Ok(()));
+    }
+}

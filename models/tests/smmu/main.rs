@@ -1,8 +1,0 @@
-//! The SMMU core against rows of the architecture's behaviour.
-
-mod ats;
-mod bench;
-mod coverage;
-mod faults;
-mod invalidation;
-mod property;
