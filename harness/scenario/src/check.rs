@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::declare::Cx;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::load::Item;
-use crate::model::{Behind, Bounds, Endpoint, Node, Pair, Psmmu, Scenario, Vm, Vsmmu};
+use crate::model::{Behind, Bounds, Endpoint, Node, Pair, Psmmu, Vm, Vsmmu};
 use crate::names::{Actor, Kind, NodeId};
 use crate::platform::{Abi, Policy, VmSpec};
 use crate::step::{Action, Expected, Step};
@@ -385,21 +385,17 @@ pub(crate) fn metric(node: &tree::Node, cx: &mut Cx) {
     );
 }
 
-/// Checks the script against the platform.
-pub(crate) fn script(scenario: &Scenario, cx: &mut Cx) {
-    for step in &scenario.steps {
-        step_abi(scenario, step, cx);
+/// Checks the steps that could be read.
+pub(crate) fn steps(steps: &[Option<Step>], abi: Option<Abi>, cx: &mut Cx) {
+    for step in steps.iter().flatten() {
+        if let Some(abi) = abi {
+            step_abi(abi, step, cx);
+        }
         step_arguments(step, cx);
-    }
-    if scenario.endpoints.is_empty() {
-        cx.diagnostics.push(
-            Diagnostic::of_file("nothing can happen: there is no endpoint")
-                .help("add a table, for example [endpoint.nic0]"),
-        );
     }
 }
 
-fn step_abi(scenario: &Scenario, step: &Step, cx: &mut Cx) {
+fn step_abi(abi: Abi, step: &Step, cx: &mut Cx) {
     let word = step.action.word();
     let rfc = word.starts_with("rfc-");
     let only_final = matches!(
@@ -412,7 +408,7 @@ fn step_abi(scenario: &Scenario, step: &Step, cx: &mut Cx) {
             | Action::Close(_)
             | Action::Mmap(_)
     );
-    let wrong = match scenario.abi {
+    let wrong = match abi {
         Abi::Final => rfc,
         Abi::Rfcv1 => only_final,
     };
@@ -420,7 +416,7 @@ fn step_abi(scenario: &Scenario, step: &Step, cx: &mut Cx) {
         let other = if rfc { Abi::Rfcv1 } else { Abi::Final };
         cx.diagnostics.push(
             Diagnostic::at(step.span.clone(), format!("the kernel of this scenario has no `{word}`"))
-                .label(format!("abi = \"{}\"", scenario.abi))
+                .label(format!("abi = \"{abi}\""))
                 .help(format!("write `abi = \"{other}\"` at the top of the file")),
         );
     }

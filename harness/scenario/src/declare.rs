@@ -269,7 +269,7 @@ macro_rules! record {
                 $crate::declare::Ty::Record(<Self as $crate::declare::Record>::table())
             }
             fn read(node: &$crate::tree::Node, cx: &mut $crate::declare::Cx) -> Option<Self> {
-                let what = format!("this {}", $crate::declare::spaced(stringify!($Name)));
+                let what = format!("this {}", $crate::declare::spaced(stringify!($Name).trim_end_matches("Spec")));
                 $crate::declare::read_record(node, &what, node.span.clone(), cx)
             }
         }
@@ -371,10 +371,10 @@ impl Ty {
             Self::Address => "an address".to_owned(),
             Self::Text => "text".to_owned(),
             Self::Bytes => "bytes in hexadecimal".to_owned(),
-            Self::Name(kind) => format!("the name of {} {kind}", article(kind)),
+            Self::Name(kind) => format!("the name of {} {kind}", suggest::article(kind)),
             Self::Form(form) => (*form).to_owned(),
             Self::Choice(words) => format!("one of {}", suggest::list(words.iter().map(|(w, _)| *w), 12)),
-            Self::List(ty) => format!("a list of: {}", ty.describe()),
+            Self::List(ty) => format!("a list of {}", ty.describe()),
             Self::Map(key, ty) => format!("a table from {key} to {}", ty.describe()),
             Self::Record(table) => {
                 format!("a table with {}", suggest::list(table.keys.iter().map(|k| k.name), 12))
@@ -436,10 +436,6 @@ impl Ty {
     pub fn show_range(&self, low: u64, high: u64) -> String {
         format!("{}..={}", self.show(low), self.show(high))
     }
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 impl Field for bool {

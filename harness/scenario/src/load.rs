@@ -148,9 +148,16 @@ impl<'a> Reader<'a> {
         }
         let steps = self.steps(root);
         let expects = self.expects(root);
+        check::steps(&steps, head.as_ref().map(|h| h.abi), &mut self.cx);
         check::platform(&items, &nodes, &psmmus, &pairs, &endpoints, &vms, &vsmmus, &mut self.cx);
         let head = head?;
-        let scenario = Scenario {
+        if self.cx.names.of(Kind::Endpoint).is_empty() && self.cx.diagnostics.is_empty() {
+            return self.cx.reject(
+                Diagnostic::of_file("nothing can happen: there is no endpoint")
+                    .help("add a table, for example [endpoint.nic0]"),
+            );
+        }
+        Some(Scenario {
             path: path.to_owned(),
             name: Path::new(path).file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned()),
             text: self.text.to_owned(),
@@ -173,9 +180,7 @@ impl<'a> Reader<'a> {
             steps: all(steps)?,
             expects: all(expects)?,
             names: self.cx.names.clone(),
-        };
-        check::script(&scenario, &mut self.cx);
-        Some(scenario)
+        })
     }
 
     fn head(&mut self, root: &tree::Node) -> Option<HeadSpec> {
@@ -309,6 +314,7 @@ impl<'a> Reader<'a> {
         let mut out: Vec<Option<Psmmu>> = Vec::new();
         for item in items {
             let spec: Option<PsmmuSpec> = self.record(Kind::Psmmu, item);
+            self.powers_of_two(item);
             let built = spec.and_then(|spec| self.psmmu(&spec, item, default, default_span));
             for (nth, index) in item.members.iter().enumerate() {
                 let mut psmmu = built.clone();
@@ -398,26 +404,32 @@ impl<'a> Reader<'a> {
         Some((psmmu, spec.mmio.is_some()))
     }
 
-    fn cmdqv_sizes(&mut self, sizes: &platform::CmdqvSpec, item: &Item<'_>) {
-        let inner = |key: &str| {
-            item.entry
-                .node
-                .get("cmdqv")
-                .and_then(|e| e.node.get(key))
-                .map_or_else(|| item.key("cmdqv"), |e| e.node.span.clone())
-        };
-        for (key, n) in [("vintfs", sizes.vintfs), ("vcmdqs", sizes.vcmdqs), ("sid_slots", sizes.sid_slots)] {
-            if !n.is_power_of_two() {
+    /// Looks at the file's own numbers, so that each is judged even when another one is out of range.
+    fn powers_of_two(&mut self, item: &Item<'_>) {
+        let Some(sizes) = item.entry.node.get("cmdqv") else { return };
+        for key in ["vintfs", "vcmdqs", "sid_slots"] {
+            let Some(entry) = sizes.node.get(key) else { continue };
+            let Raw::Int(n) = entry.node.value else { continue };
+            if n > 0 && !(n as u64).is_power_of_two() {
                 self.cx.diagnostics.push(
-                    Diagnostic::at(inner(key), format!("`{key}` is a power of two"))
+                    Diagnostic::at(entry.node.span.clone(), format!("`{key}` is a power of two"))
                         .label(format!("{n} is not"))
-                        .help(format!("the hardware reports log2 of it; try {}", n.next_power_of_two())),
+                        .help("the hardware reports log2 of it"),
                 );
             }
         }
+    }
+
+    fn cmdqv_sizes(&mut self, sizes: &platform::CmdqvSpec, item: &Item<'_>) {
         if sizes.vcmdqs < sizes.vintfs {
+            let entry = item
+                .entry
+                .node
+                .get("cmdqv")
+                .and_then(|e| e.node.get("vcmdqs").or_else(|| e.node.get("vintfs")));
+            let span = entry.map_or_else(|| item.key("cmdqv"), |e| e.node.span.clone());
             self.cx.diagnostics.push(
-                Diagnostic::at(inner("vcmdqs"), "fewer queues than virtual interfaces")
+                Diagnostic::at(span, "fewer queues than virtual interfaces")
                     .label(format!("{} queues for {} interfaces", sizes.vcmdqs, sizes.vintfs))
                     .help("every virtual interface has at least one queue"),
             );
@@ -620,7 +632,7 @@ impl<'a> Reader<'a> {
                     let targets = suggest::list(s.kind.targets().iter().map(|k| k.word()), 4);
                     return self.cx.reject(
                         Diagnostic::at(item.key("at"), format!("`{}` cannot happen there", s.kind))
-                            .label(format!("this is a {}", s.at.kind))
+                            .label(format!("this is {} {}", suggest::article(s.at.kind.word()), s.at.kind))
                             .help(format!("`{}` happens at: {targets}", s.kind)),
                     );
                 }

@@ -294,7 +294,7 @@ impl Names {
             Some((first, what)) => {
                 Err(Diagnostic::at(span.clone(), format!("the name `{name}` is used twice"))
                     .label("again here")
-                    .also(first, format!("first the name of a {what}"))
+                    .also(first, format!("first the name of {} {what}", suggest::article(what)))
                     .help("all things of a file share one name space; rename one of the two"))
             }
             None => Ok(()),
@@ -360,7 +360,7 @@ impl Cx {
         let known: Vec<String> = self.names.of(kind).iter().map(|d| d.name.clone()).collect();
         let known = || known.iter().map(String::as_str);
         let label = match (self.names.find(name), suggest::nearest(name, known())) {
-            (Some(other), _) => format!("`{name}` is a {}", other.kind),
+            (Some(other), _) => format!("`{name}` is {} {}", suggest::article(other.kind.word()), other.kind),
             (None, Some(near)) => format!("did you mean `{near}`?"),
             (None, None) => "nothing has this name".to_owned(),
         };
@@ -511,11 +511,13 @@ fn read_object(node: &Node, kinds: &[ObjectKind], raw: bool, ty: &Ty, cx: &mut C
     if let Some(id) = cx.names.object(name) {
         let object = &cx.names.objects[id.0];
         if !kinds.contains(&object.kind) {
-            let diagnostic =
-                Diagnostic::at(node.span.clone(), format!("`{name}` is a {}", object.kind.word()))
-                    .label(format!("expected {}", ty.describe()))
-                    .also(object.span.clone(), "made here")
-                    .help("a step that passes the wrong object on purpose says which errno it expects");
+            let diagnostic = Diagnostic::at(
+                node.span.clone(),
+                format!("`{name}` is {} {}", suggest::article(object.kind.word()), object.kind.word()),
+            )
+            .label(format!("expected {}", ty.describe()))
+            .also(object.span.clone(), "made here")
+            .help("a step that passes the wrong object on purpose says which errno it expects");
             if !raw {
                 return cx.reject(diagnostic);
             }

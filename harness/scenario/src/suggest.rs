@@ -6,12 +6,23 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     candidates
         .into_iter()
         .map(|c| (distance(&fold(word), &fold(c)), c))
-        .filter(|(d, _)| *d <= limit)
+        .filter(|(d, c)| *d <= limit || (*d < usize::MAX && begins_alike(word, c)))
         .min_by_key(|(d, _)| *d)
         .map(|(_, c)| c)
 }
 
-/// `a, b or c`; shortened after `max` items.
+/// One is the beginning of the other, or they share their first six letters.
+fn begins_alike(a: &str, b: &str) -> bool {
+    let common = fold(a).iter().zip(&fold(b)).take_while(|(a, b)| a == b).count();
+    common >= 6 || (common >= 4 && common == a.chars().count().min(b.chars().count()))
+}
+
+/// `with an a` or `with a b`: the article of a word.
+pub(crate) fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+/// `a`, `b`, `c`; shortened after `max` items.
 pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>, max: usize) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     let mut shown: Vec<String> = words.iter().take(max).map(|w| format!("`{w}`")).collect();
@@ -60,6 +71,7 @@ mod tests {
             ("Seed", Some("seed")),
             ("viommu_alloc", Some("viommu-alloc")),
             ("banana", None),
+            ("endpoints-of-all", Some("endpoint")),
             ("", None),
         ] {
             assert_eq!(nearest(word, words), best, "{word}");

@@ -111,15 +111,17 @@ pub fn parse(text: &str) -> Tree {
                 let span = error.span.start..error.span.end;
                 let structural = matches!(
                     error.kind,
-                    ErrorKind::DuplicateTable { .. }
-                        | ErrorKind::RedefineAsArray
+                    ErrorKind::RedefineAsArray
                         | ErrorKind::DottedKeyInvalidType { .. }
                         | ErrorKind::UnexpectedEof
                         | ErrorKind::ExceededDepthLimit
                 );
                 errors.push(syntax_error(&error));
-                let blanked =
-                    !structural && errors.len() < SYNTAX_ERRORS_MAX && blank_line(&mut source, span.start);
+                let blanked = errors.len() < SYNTAX_ERRORS_MAX
+                    && match error.kind {
+                        ErrorKind::DuplicateTable { .. } => blank_table(&mut source, span.start),
+                        _ => !structural && blank_line(&mut source, span.start),
+                    };
                 if !blanked {
                     return Tree { root: Node { span: 0..0, value: Raw::Table(Vec::new()) }, errors };
                 }
@@ -141,6 +143,20 @@ fn blank_line(source: &mut String, offset: usize) -> bool {
     true
 }
 
+/// Replaces the table whose header is at an offset by spaces, up to the next header.
+fn blank_table(source: &mut String, offset: usize) -> bool {
+    let offset = offset.min(source.len());
+    let bytes = source.as_bytes();
+    let start = bytes[..offset].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+    let end = bytes[offset..].windows(2).position(|pair| pair == b"\n[").map_or(source.len(), |n| offset + n);
+    if !source[start..end].trim_start().starts_with('[') {
+        return false;
+    }
+    let blank: String = source[start..end].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect();
+    source.replace_range(start..end, &blank);
+    true
+}
+
 fn syntax_error(error: &toml_span::Error) -> Diagnostic {
     let span = error.span.start..error.span.end;
     let first = |s: &toml_span::Span| s.start..s.end;
@@ -150,14 +166,20 @@ fn syntax_error(error: &toml_span::Error) -> Diagnostic {
             .also(first(f), "first here")
             .help("remove one of the two"),
         ErrorKind::DuplicateTable { name, first: f } => {
-            Diagnostic::at(span, format!("the table `[{name}]` is given twice"))
+            Diagnostic::at(span, format!("the table of `{name}` is given twice"))
                 .label("again here")
                 .also(first(f), "first here")
                 .help("join the two tables, or rename one")
         }
-        ErrorKind::UnterminatedString => {
+        ErrorKind::UnterminatedString | ErrorKind::InvalidCharInString('\n' | '\r') => {
             Diagnostic::at(span, "this string has no end").help("close it with a double quote on the same line")
         }
+        ErrorKind::UnexpectedEof => {
+            Diagnostic::at(span, "the file ends too early").label("something is still open here")
+        }
+        ErrorKind::ExceededDepthLimit => Diagnostic::at(span, "too many brackets inside each other"),
+        ErrorKind::Unexpected(c) => Diagnostic::at(span, "this is not valid TOML")
+            .label(format!("did not expect `{}` here", c.escape_default())),
         ErrorKind::InvalidNumber => Diagnostic::at(span, "not a number TOML knows")
             .label("expected a value")
             .help("write text and quantities with a unit in quotes, like \"4 KiB\"; integers beyond 2^63 as \"0x...\""),

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use scenario::{Rejected, Scenario, files};
 
 use crate::cli::{BAD, Files, GOOD};
-use crate::{INPUT, input_error};
+use crate::progress::Progress;
+use crate::{INPUT, input_error, pool};
 
 /// Checks all files; the verdicts go to stdout, the mistakes to stderr.
 pub(crate) fn check(args: &Files) -> ExitCode {
@@ -15,24 +16,29 @@ pub(crate) fn check(args: &Files) -> ExitCode {
         Ok(paths) => paths,
         Err(message) => return input_error(&message),
     };
+    let progress = Progress::new(paths.len());
     let mut wrong = 0;
-    for path in &paths {
-        match check_file(path) {
+    let show = |index: usize, result: Result<String, Rejected>| {
+        let path = paths[index].display();
+        progress.print(|| match result {
             Ok(summary) => {
-                anstream::println!(
-                    "{}ok{}     {}  {summary}",
-                    GOOD.render(),
-                    GOOD.render_reset(),
-                    path.display()
-                );
+                anstream::println!("{}ok{}     {path}  {summary}", GOOD.render(), GOOD.render_reset());
             }
             Err(rejected) => {
                 wrong += 1;
                 print_rejected(&rejected);
-                anstream::println!("{}wrong{}  {}", BAD.render(), BAD.render_reset(), path.display());
+                anstream::println!("{}wrong{}  {path}", BAD.render(), BAD.render_reset());
             }
-        }
-    }
+        });
+    };
+    pool::in_order(
+        &paths,
+        pool::threads(args.threads),
+        |path| check_file(path),
+        |n| progress.finished(n),
+        show,
+    );
+    drop(progress);
     if wrong > 0 {
         anstream::eprintln!("{wrong} of {} files are wrong", paths.len());
         return ExitCode::from(INPUT);

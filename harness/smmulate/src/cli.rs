@@ -1,5 +1,6 @@
 //! The commands and their flags.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -43,6 +44,9 @@ pub(crate) struct Files {
     /// Scenario files, or folders to search
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Files worked on at the same time; by default one per CPU
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZero<usize>>,
 }
 
 #[derive(Debug, Args)]

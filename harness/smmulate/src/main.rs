@@ -7,6 +7,8 @@
 mod check;
 mod cli;
 mod list;
+mod pool;
+mod progress;
 
 use std::process::ExitCode;
 

@@ -76,7 +76,8 @@ fn text_of_a_pass() {
              vm0.exits                      3  VM exits
              loop.unmap_ns_mean      5300.250  unmap, mean ns
              note: smmu1 was never told
-    "#]].assert_eq(&plain(&text::result(&outcome("q11", Verdict::Pass))));
+    "#]]
+    .assert_eq(&plain(&text::result(&outcome("q11", Verdict::Pass))));
 }
 
 #[test]
@@ -94,7 +95,8 @@ fn text_of_a_failure() {
              note: smmu1 was never told
              repeat: smmulate run scenarios/q11.toml --seed 7
              look closer: smmulate run scenarios/q11.toml --seed 7 --json -
-    "#]].assert_eq(&plain(&text::result(&outcome("q11", Verdict::Fail))));
+    "#]]
+    .assert_eq(&plain(&text::result(&outcome("q11", Verdict::Fail))));
 }
 
 #[test]
@@ -105,7 +107,8 @@ fn summary_of_several() {
         PASS   q11                 12.5 us       1 234 567          3
         FAIL   a-longer-name       12.5 us       1 234 567          3
         1 of 2 scenarios fail (0.0 s of computing)
-    "#]].assert_eq(&plain(&text::summary(&outcomes)));
+    "#]]
+    .assert_eq(&plain(&text::summary(&outcomes)));
 }
 
 #[test]
@@ -161,7 +164,8 @@ fn json_document() {
             }
           ],
           "version": 1
-        }"#]].assert_eq(&serde_json::to_string_pretty(&document).unwrap());
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&document).unwrap());
 }
 
 #[test]
