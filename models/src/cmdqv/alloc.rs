@@ -56,7 +56,6 @@ impl Cmdqv {
         let clear = self.config.knobs.gerror_on_allocation == OnAllocation::Clear;
         let queue = self.queue_mut(q);
         queue.slot = Some(Slot { vintf: v, logical: l });
-        queue.stale = false;
         if clear {
             (queue.gerror, queue.gerrorn) = (0, 0);
         }

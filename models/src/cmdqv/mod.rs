@@ -34,7 +34,6 @@ mod metrics;
 mod mmio;
 mod pump;
 mod queue;
-mod ring;
 mod vintf;
 
 #[cfg(test)]

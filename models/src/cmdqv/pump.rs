@@ -8,9 +8,9 @@ use super::admission::admit;
 use super::errors::CMDQ_INIT_ERR;
 use super::knobs::{AllocationsOnDisable, Backlog, SmmuDisabled};
 use super::queue::{Entry, InExecution, Phase, Slot};
-use super::ring::Ring;
 use super::{Cmdqv, Effect, Pending, Taken};
 use crate::record::CommandQueue;
+use crate::smmu::ring::Ring;
 
 impl Cmdqv {
     /// Takes the head of a ready queue for execution; [`retire`](Self::retire) must follow. Nothing comes when the queue
@@ -149,8 +149,8 @@ impl Cmdqv {
         let queue = &mut self.queues[usize::from(q)];
         let base = BASE(queue.base);
         let (log2size, addr) = (base.log2size() as u8, base.addr());
-        let ring = Ring::of_commands(addr, log2size);
-        let sound = (1..=self.config.cmdqs).contains(&log2size) && addr.is_multiple_of(ring.bytes());
+        let sound = (1..=self.config.cmdqs).contains(&log2size)
+            && addr.is_multiple_of((Command::BYTES as u64) << log2size);
         if !sound {
             queue.phase = Phase::Off;
             let owner = queue.slot;
@@ -158,8 +158,8 @@ impl Cmdqv {
             self.raise(q, CMDQ_INIT_ERR, owner);
             return;
         }
-        queue.ring = ring;
-        queue.cons = ring.position(queue.cons);
+        queue.ring = Ring::new(addr, log2size, self.config.cmdqs, Command::BYTES.ilog2() as u8);
+        queue.cons = queue.ring.pointer(queue.cons);
         queue.served = queue.slot;
         queue.phase = Phase::Running;
         let (overfull, misaligned) = (queue.overfull(), !queue.cons_base.is_multiple_of(4));
@@ -247,7 +247,7 @@ impl Cmdqv {
         queue.drain_to = None;
         queue.drop_prefetched();
         if drop_backlog {
-            queue.cons = queue.ring.position(queue.prod);
+            queue.cons = queue.ring.pointer(queue.prod);
         }
         if let Some(e) = &mut queue.in_execution {
             e.orphan = true;

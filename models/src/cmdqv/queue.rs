@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use spec::smmu::Command;
 
-use super::ring::Ring;
 use super::{Taken, Ticket};
 use crate::bus::{Abort, Data, LINE, PhysAddr};
+use crate::smmu::ring::{Fill, Ring};
 
 /// Where a queue is visible besides the direct aperture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +119,14 @@ impl Queue {
     }
     /// Entries from CONS to PROD; a PROD that is too far ahead counts as full.
     pub(super) fn occupancy(&self) -> u32 {
-        self.ring.occupancy(self.end(), self.cons).min(self.ring.entries())
+        match self.ring.fill(self.end(), self.cons) {
+            Fill::Inconsistent => self.ring.slots(),
+            fill => fill.entries(&self.ring),
+        }
     }
     /// Whether PROD is further ahead than the ring is long.
     pub(super) fn overfull(&self) -> bool {
-        self.ring.occupancy(self.prod, self.cons) > self.ring.entries()
+        self.ring.fill(self.prod, self.cons) == Fill::Inconsistent
     }
     /// Commands taken, fetched or being fetched.
     fn claimed(&self) -> u32 {
@@ -142,14 +145,11 @@ impl Queue {
         }
         let claimed = self.claimed();
         let at = self.ring.advance(self.cons, claimed);
-        let addr = self.ring.addr(at);
-        let in_line = (LINE as u64 - addr % LINE as u64) / Command::BYTES as u64;
-        let wanted = self.occupancy().saturating_sub(claimed);
+        let wanted = self.occupancy().saturating_sub(claimed).min(burst.into());
         let room = u32::from(depth).saturating_sub(claimed);
         // A short fetch for want of room would waste the bus: wait until a whole burst fits.
-        let count =
-            wanted.min(burst.into()).min(in_line as u32).min(self.ring.entries() - self.ring.index(at));
-        (count > 0 && count <= room).then_some((addr, count))
+        let count = self.ring.run(at, wanted, LINE as u64);
+        (count > 0 && count <= room).then_some((self.ring.address(at), count))
     }
     /// Notes a fetch that goes out.
     pub(super) fn fetch_sent(&mut self, ticket: Ticket, count: u32) {

@@ -298,7 +298,7 @@ mod test {
             let mut heard: Vec<_> = [
                 (BASE, base),
                 (WINDOW, window),
-                (PERIOD, (u64::from(chunk) << 32) | 500),
+                (PERIOD, (chunk << 32) | 500),
                 (COUNT, 10),
                 (MSI, 2 * PAGE),
                 (MSI_DATA, 77),

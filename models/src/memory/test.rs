@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use sim::{DomainId, Queue};
 
 use super::*;
@@ -156,6 +157,23 @@ fn one_requesters_accesses_to_a_line_keep_their_order() {
     assert_eq!(got, [(0, Ok(0)), (1, Ok(0)), (2, Ok(8))]);
 }
 
+/// A read waits for its own line's fill; a write that arrives at the very end of the fill came later.
+#[test]
+fn what_arrives_when_the_line_comes_free_stays_behind_the_queue() {
+    let t = MemoryTiming::default();
+    let filled = t.dram_load + t.line_time();
+    let heard = vec![
+        (Time::ZERO, cpu(0, 0, A, READ)),
+        (Time::ns(1), cpu(0, 1, A, READ)),
+        (filled, access(Requester::Psmmu(0), 2, A, write(7))),
+    ];
+    let mut memory = flat();
+    let (said, _) = run(&mut memory, heard);
+    let read = answers(&said).into_iter().find(|(tag, ..)| *tag == 1).expect("answered");
+    assert_eq!(read, (1, filled + t.own_hit, Ok(0)));
+    assert_eq!(memory.store().read_u64(A), 7);
+}
+
 #[test]
 fn watches_end_when_the_value_differs() {
     let t = MemoryTiming::default();
@@ -220,5 +238,47 @@ fn only_changes_are_recorded() {
             .into_iter()
             .collect();
         assert_eq!(notes, want, "{op:?}");
+    }
+}
+
+fn traffic() -> impl Strategy<Value = (u64, Requester, u64, Op)> {
+    let from = prop_oneof![(0_u16..4).prop_map(Requester::Cpu), (0_u16..2).prop_map(Requester::Psmmu)];
+    let op = prop_oneof![
+        Just(READ),
+        any::<u64>().prop_map(write),
+        Just(Op::FetchAdd(1)),
+        any::<u64>().prop_map(Op::Swap),
+        (0_u64..3, 0_u64..3).prop_map(|(expected, new)| Op::CompareSwap { expected, new }),
+    ];
+    // Gaps of two nanoseconds, so that arrivals coincide with the end of other requests' turns.
+    ((0_u64..20).prop_map(|gap| 2 * gap), from, (0_u64..12).prop_map(|word| A + word * 16), op)
+}
+
+proptest! {
+    /// Whatever the timing does: every answer, and what is left in the end, is as if requests took effect at once in
+    /// the order of arrival; every request is answered once, and never before it came.
+    #[test]
+    fn a_line_is_served_in_the_order_of_arrival(
+        requests in prop::collection::vec(traffic(), 1..80),
+        directory_lines in 1_usize..4,
+    ) {
+        let mut plain = PhysMem::new();
+        let (mut heard, mut want, mut now) = (Vec::new(), Vec::new(), Time::ZERO);
+        for (tag, (gap, from, addr, op)) in requests.into_iter().enumerate() {
+            now += Time::ns(gap);
+            heard.push((now, access(from, tag as u32, addr, op)));
+            want.push((tag as u32, Ok(plain.apply(addr, &op).answer.value())));
+        }
+        let arrivals: Vec<Time> = heard.iter().map(|(at, _)| *at).collect();
+        let config = MemoryConfig { directory_lines, ..MemoryConfig::flat(A, 1 << 20) };
+        let mut memory = Memory::new(config);
+        let (said, _) = run(&mut memory, heard);
+        let mut got = answers(&said);
+        got.sort_by_key(|(tag, ..)| *tag);
+        prop_assert!(got.iter().all(|(tag, at, _)| *at > arrivals[*tag as usize]));
+        prop_assert_eq!(got.into_iter().map(|(tag, _, value)| (tag, value)).collect::<Vec<_>>(), want);
+        for word in 0..12 {
+            prop_assert_eq!(memory.store().read_u64(A + word * 16), plain.read_u64(A + word * 16));
+        }
     }
 }

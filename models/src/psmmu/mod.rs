@@ -23,6 +23,8 @@ mod metrics;
 mod mmio;
 mod tags;
 mod tbu;
+#[cfg(test)]
+mod test;
 mod timing;
 mod window;
 

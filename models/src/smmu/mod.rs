@@ -33,6 +33,7 @@ pub mod rights;
 pub mod ring;
 pub mod scope;
 pub mod step;
+pub mod tables;
 pub mod tlb;
 pub mod translation;
 pub mod walk;

@@ -184,7 +184,10 @@ impl fmt::Display for EventRecord {
         if event.is_translation_related() {
             match self.class() {
                 class::CD => f.write_str(" class=CD")?,
-                class::TT => f.write_str(if self.ttrnw() { " class=TT" } else { " class=TT update" })?,
+                class::TT if event == EventNumber::F_PERMISSION && !self.ttrnw() => {
+                    f.write_str(" class=TT update")?;
+                }
+                class::TT => f.write_str(" class=TT")?,
                 class::IN => f.write_str(" class=IN")?,
                 other => write!(f, " class={other}")?,
             }
@@ -277,7 +280,7 @@ mod test {
             (
                 stalled,
                 [0x1_0000_0010, 0x0188_8000_0007, 0x2000, 0x4000_1000],
-                "F_TRANSLATION sid=0x1 addr=0x2000 read class=TT update s2 ipa=0x40001000 stall stag=7",
+                "F_TRANSLATION sid=0x1 addr=0x2000 read class=TT s2 ipa=0x40001000 stall stag=7",
             ),
             (
                 update.with_stage2(class::TT, 0x4000_2000),

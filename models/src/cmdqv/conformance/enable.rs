@@ -150,6 +150,11 @@ fn c15_deallocation_in_the_wrong_order() {
         rig.push(&mut second, &[Command::sync()]);
         let hung = order == AllocationOrder::Hang;
         assert_eq!(rig.cons(&second).0, u32::from(!hung), "{order:?}");
+        // Only a disable of the whole block sets a stuck VINTF free.
+        rig.w("CONFIG", 0x0002_0082);
+        rig.w("CONFIG", 0x0002_0083);
+        rig.w(second.reg("CONFIG"), 1);
+        assert_eq!(rig.cons(&second).0, 1, "{order:?}");
     }
     // (LVCMDQs in the order of allocation, lints)
     for (logical, lints) in [(&[0, 1, 2][..], 0), (&[1], 1), (&[0, 2, 1], 2), (&[1, 0], 2)] {

@@ -231,6 +231,14 @@ fn prefetched_entries_do_not_survive_an_error() {
         rig.acknowledge(&queue);
         assert_eq!((rig.cons(&queue).0, rig.log_of(10)[2]), (3, executed));
     }
+    // An aborted fetch is repeated even so.
+    let mut rig = Rig::with(|c| c.faults.keep_prefetched = true);
+    let mut queue = guest(&mut rig, 5);
+    rig.abort_once.insert(queue.ring);
+    rig.push(&mut queue, &[Command::sync()]);
+    assert_eq!(rig.cons(&queue), (0, 2));
+    rig.acknowledge(&queue);
+    assert_eq!((rig.cons(&queue).0, rig.edges), (1, 1));
 }
 
 #[test]

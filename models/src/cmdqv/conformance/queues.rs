@@ -195,6 +195,21 @@ fn fetches_are_bursts_within_a_line_and_the_depth() {
 }
 
 #[test]
+fn bits_above_the_wrap_bit_are_ignored() {
+    let mut rig = Rig::new();
+    rig.vintf(0, true, 0);
+    let queue = rig.queue(0, 0, 2);
+    rig.w(queue.reg("CONFIG"), 0);
+    rig.w(queue.reg("CONS"), 0xf_fff9);
+    rig.w(queue.reg("PROD"), 0x1);
+    rig.w(queue.reg("CONFIG"), 1);
+    assert_eq!(rig.cons(&queue).0, 1);
+    rig.store(queue.ring + 16, asid(1));
+    rig.w(queue.reg("PROD"), 0xab_cdf2);
+    assert_eq!((rig.cons(&queue).0, rig.log_of(0)), (2, vec![asid(1)]));
+}
+
+#[test]
 fn prod_too_far_counts_as_full() {
     let mut rig = Rig::new();
     rig.vintf(0, true, 0);

@@ -14,9 +14,9 @@ const BUFFER: u64 = 10 * PAGE;
 const MSI_DATA_VALUE: u32 = 42;
 
 /// A disk with queues of `sq` and `cq` entries, and the register writes that bring it up.
-fn bring_up(base: EndpointConfig, sq: u32, cq: u32) -> (Endpoint, Vec<(Time, In)>) {
+fn bring_up(base: &EndpointConfig, sq: u32, cq: u32) -> (Endpoint, Vec<(Time, In)>) {
     let nvme = NvmeConfig { blocks: 1 << 20, parallel: 4, ..NvmeConfig::default() };
-    let endpoint = Endpoint::new(EndpointConfig { kind: Kind::Nvme(nvme), ..base });
+    let endpoint = Endpoint::new(EndpointConfig { kind: Kind::Nvme(nvme), ..base.clone() });
     let heard = [
         write32(layout::AQA, (sq - 1) | ((cq - 1) << 16)),
         write(layout::ASQ, SQ),
@@ -52,7 +52,7 @@ fn blocks_survive_a_write_and_a_read_back() {
             let len = usize::from(blocks) * BLOCK as usize;
             let bytes: Vec<u8> = (0..len).map(|i| (i % 253) as u8).collect();
             world.memory.write(World::pa(BUFFER + offset), &bytes);
-            let (mut endpoint, mut heard) = bring_up(base.clone(), 8, 8);
+            let (mut endpoint, mut heard) = bring_up(&base, 8, 8);
             let out = Submission { prp1: BUFFER + offset, ..command(WRITE, 1, 7, blocks) };
             let back = Submission {
                 prp1: BUFFER + 4 * PAGE + offset,
@@ -106,7 +106,7 @@ fn bad_commands_end_with_a_status() {
         ),
     ] {
         let mut world = World::new();
-        let (mut endpoint, mut heard) = bring_up(config(), 8, 8);
+        let (mut endpoint, mut heard) = bring_up(&config(), 8, 8);
         submit(&mut world, 0, &submission);
         heard.push(doorbell(Time::us(10), 1));
         world.run(&mut endpoint, heard);
@@ -123,7 +123,7 @@ fn bad_commands_end_with_a_status() {
 fn queues_wrap_and_a_full_completion_queue_waits() {
     let (sq, cq) = (4, 3);
     let mut world = World::new();
-    let (mut endpoint, heard) = bring_up(config(), sq, cq);
+    let (mut endpoint, heard) = bring_up(&config(), sq, cq);
     world.run(&mut endpoint, heard);
     let (mut submitted, mut seen) = (0_u32, Vec::new());
     let mut now = Time::us(10);
@@ -160,7 +160,7 @@ fn queues_wrap_and_a_full_completion_queue_waits() {
 #[test]
 fn data_entry_and_interrupt_become_visible_in_that_order() {
     let mut world = World::new();
-    let (mut endpoint, mut heard) = bring_up(with_atc(), 8, 8);
+    let (mut endpoint, mut heard) = bring_up(&with_atc(), 8, 8);
     submit(&mut world, 0, &command(READ, 1, 0, 16));
     heard.push(doorbell(Time::us(10), 1));
     world.run(&mut endpoint, heard);
@@ -176,7 +176,7 @@ fn data_entry_and_interrupt_become_visible_in_that_order() {
 #[test]
 fn a_masked_vector_sends_nothing() {
     let mut world = World::new();
-    let (mut endpoint, mut heard) = bring_up(config(), 8, 8);
+    let (mut endpoint, mut heard) = bring_up(&config(), 8, 8);
     submit(&mut world, 0, &command(FLUSH, 1, 0, 1));
     heard.push((Time::ZERO, write32(layout::MSIX + 12, layout::MSIX_MASKED)));
     heard.push(doorbell(Time::us(10), 1));
@@ -190,7 +190,7 @@ fn a_queue_that_cannot_be_reached_is_fatal_until_reset() {
     let status = layout::CSTS - 4; // the upper half of an aligned pair
     for (name, broken) in [("submission queue", layout::ASQ), ("completion queue", layout::ACQ)] {
         let mut world = World::new();
-        let (mut endpoint, mut heard) = bring_up(config(), 8, 8);
+        let (mut endpoint, mut heard) = bring_up(&config(), 8, 8);
         submit(&mut world, 0, &command(FLUSH, 1, 0, 1));
         let us = Time::us;
         heard.extend([
@@ -224,7 +224,7 @@ fn a_queue_that_cannot_be_reached_is_fatal_until_reset() {
 fn a_reset_forgets_commands_under_way() {
     for at in (10_000..40_000).step_by(250).map(Time::ns) {
         let mut world = World::new();
-        let (mut endpoint, mut heard) = bring_up(config(), 8, 8);
+        let (mut endpoint, mut heard) = bring_up(&config(), 8, 8);
         submit(&mut world, 0, &command(WRITE, 1, 0, 16));
         heard.extend([
             doorbell(Time::us(10), 1),

@@ -1,0 +1,604 @@
+//! The judge: takes witness records, keeps what it needs, says what was wrong.
+
+use crate::events::Events;
+use crate::finding::{Finding, Kind};
+use crate::invalidation::{Behind, Invalidations};
+use crate::memory::{Memory, Seq};
+use crate::past::{Choices, Old, Past, Present, Reach, Scene};
+use crate::story::{Said, Sayings, Teller};
+use crate::walk::{self, Outcome};
+use crate::witness::{Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
+use spec::smmu::{Command, EventNumber, EventRecord};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Bounds. The defaults suit runs of some seconds of simulated time.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A record must be visible within this time of the abort it reports.
+    pub event_bound: Time,
+    /// The interrupt must follow within this time of the queue becoming non-empty.
+    pub interrupt_bound: Time,
+    /// How long before its record a transaction may have arrived, if the record does not say.
+    pub walk_bound: Time,
+    /// Changes of words that no walk has read are remembered up to this number.
+    pub memory_changes: usize,
+    /// Invalidations remembered for each SMMU.
+    pub invalidations: usize,
+    /// Findings that are told in full; more are only counted.
+    pub findings: usize,
+    /// Combinations of old values that are tried for one transaction.
+    pub combinations: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const US: Time = 1_000_000;
+        Self {
+            event_bound: 100 * US,
+            interrupt_bound: 100 * US,
+            walk_bound: 5 * US,
+            memory_changes: 1 << 20,
+            invalidations: 1 << 16,
+            findings: 100,
+            combinations: 4096,
+        }
+    }
+}
+
+/// How much was judged. All but the first few are zero in a quiet run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records taken.
+    pub witnesses: u64,
+    /// Transactions that were translated.
+    pub translated: u64,
+    /// Transactions that were aborted.
+    pub aborted: u64,
+    /// Transactions that used something no longer in the tables, legally.
+    pub races: u64,
+    /// Invalidations consumed, synchronisation not counted.
+    pub commands: u64,
+    /// Event records seen.
+    pub events: u64,
+    /// Transactions with too many combinations of old values to try; they pass.
+    pub undecided: u64,
+    /// Findings that repeat one that was told, or exceed the limit.
+    pub repeated: u64,
+}
+
+/// The judge of one run.
+#[derive(Debug)]
+pub struct Oracle {
+    config: Config,
+    platform: Platform,
+    memory: Memory,
+    invalidations: Invalidations,
+    behind: Vec<Behind>,
+    smmus: Vec<Vec<(Seq, Time, Registers)>>,
+    events: Vec<Events>,
+    /// Ranges of each owner; sorted, not touching.
+    grants: Vec<Vec<Range<u64>>>,
+    streams: BTreeMap<(SmmuId, u32), OwnerId>,
+    in_flight: BTreeMap<u64, InFlight>,
+    sayings: Sayings,
+    findings: Vec<Finding>,
+    told: BTreeSet<(Kind, SmmuId, u32, u64)>,
+    counters: Counters,
+    /// Words read by the walk in progress.
+    read: Vec<u64>,
+    at: Seq,
+    time: Time,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    dma: Dma,
+    pa: u64,
+    at: Seq,
+    time: Time,
+    /// The CMD_SYNC that should have waited for it.
+    overtaken: Option<Overtaken>,
+}
+
+#[derive(Debug)]
+struct Overtaken {
+    time: Time,
+    queue: Queue,
+    used: Vec<Old>,
+}
+
+/// Register values of an SMMU change rarely; this many are remembered.
+const REGISTER_HISTORY: usize = 64;
+
+impl Oracle {
+    /// A judge of a platform whose memory is zero and whose SMMUs are at reset.
+    pub fn new(platform: Platform, config: Config) -> Self {
+        let streams = platform.streams.iter().map(|s| ((s.smmu, s.sid), s.owner)).collect();
+        let mut grants = vec![Vec::new(); platform.owners.len()];
+        for (ranges, owner) in grants.iter_mut().zip(&platform.owners) {
+            for r in &owner.memory {
+                insert_range(ranges, r.clone());
+            }
+        }
+        Self {
+            memory: Memory::new(config.memory_changes),
+            invalidations: Invalidations::new(platform.smmus.len(), config.invalidations),
+            behind: Vec::new(),
+            smmus: platform.smmus.iter().map(|_| vec![(0, 0, Registers::default())]).collect(),
+            events: platform.smmus.iter().map(|_| Events::default()).collect(),
+            grants,
+            streams,
+            in_flight: BTreeMap::new(),
+            sayings: Sayings::default(),
+            findings: Vec::new(),
+            told: BTreeSet::new(),
+            counters: Counters::default(),
+            read: Vec::new(),
+            at: 0,
+            time: 0,
+            config,
+            platform,
+        }
+    }
+
+    /// How much was judged so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What was wrong so far.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Take one record. Records come in the order in which things happened.
+    ///
+    /// # Panics
+    /// If a record names an SMMU, owner or actor that the platform does not have.
+    pub fn observe(&mut self, witness: &Witness<'_>) {
+        self.at += 1;
+        self.time = self.time.max(witness.time);
+        self.counters.witnesses += 1;
+        match witness.fact {
+            Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
+            Fact::Configured { smmu, registers } => self.configured(smmu, registers),
+            Fact::Produced { queue, prod, log2size } => {
+                self.invalidations.produced(queue, prod, log2size, self.at)
+            }
+            Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
+            Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
+            Fact::Done { id } => self.done(id),
+            Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
+            Fact::EventWritten { smmu, record, was_empty } => {
+                self.event_written(smmu, EventRecord(record), was_empty);
+            }
+            Fact::EventDropped { smmu, record } => {
+                self.events[usize::from(smmu)].dropped(EventRecord(record), self.time);
+            }
+            Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
+            Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
+            Fact::DeviceBehind { vsmmu, smmu, sid, vsid, vmid } => {
+                self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));
+                self.behind.push(Behind { vsmmu, smmu, sid, vsid, vmid });
+            }
+            Fact::DeviceGone { vsmmu, smmu, sid } => {
+                self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));
+            }
+            Fact::Assigned { smmu, sid, owner } => {
+                self.streams.insert((smmu, sid), owner);
+            }
+            Fact::Granted { owner, addr, len } => {
+                insert_range(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
+            }
+            Fact::Revoked { owner, addr, len } => {
+                remove_range(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
+            }
+            Fact::Said { by, what } => self.said(by, what),
+        }
+    }
+
+    /// The run is over: what was wrong, in order of time.
+    pub fn finish(mut self, t_end: Time) -> Vec<Finding> {
+        self.time = self.time.max(t_end);
+        for flight in std::mem::take(&mut self.in_flight).into_values() {
+            if let Some(overtaken) = &flight.overtaken {
+                self.early_sync(&flight, overtaken);
+            }
+        }
+        for smmu in 0..self.events.len() {
+            self.check_events(smmu as SmmuId);
+        }
+        self.findings.sort_by_key(|f| f.time);
+        self.findings
+    }
+
+    fn arrived(&self, dma: Dma) -> Dma {
+        let latest = self.time.saturating_sub(self.config.walk_bound);
+        Dma { arrived: dma.arrived.or(Some(latest)), ..dma }
+    }
+
+    fn said(&mut self, by: u16, what: Saying<'_>) {
+        self.sayings.push(Said::new(self.time, by, what));
+    }
+
+    fn configured(&mut self, smmu: SmmuId, registers: Registers) {
+        let history = &mut self.smmus[usize::from(smmu)];
+        if history.len() == REGISTER_HISTORY {
+            history.remove(0);
+        }
+        history.push((self.at, self.time, registers));
+        if !registers.irq_ctrl.eventq_irqen() {
+            self.check_events(smmu);
+            self.events[usize::from(smmu)].interrupt();
+        }
+    }
+
+    fn consumed(&mut self, queue: Queue, index: u32, command: Command, on: Option<SmmuId>) {
+        let when = (self.at, self.time);
+        let smmus = self.invalidations.consumed(queue, index, command, on, when, &self.behind);
+        self.counters.commands += 1;
+        // Whoever used what is now gone must be through.
+        if smmus.is_empty() {
+            return;
+        }
+        let suspects: Vec<u64> = self
+            .in_flight
+            .iter()
+            .filter(|(_, f)| {
+                smmus.contains(&f.dma.smmu) && f.overtaken.is_none() && f.at < self.newest_change(f.dma.smmu)
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in suspects {
+            let InFlight { dma, pa, .. } = self.in_flight[&id];
+            if let Verdict::Stale(used) = self.judge(&dma, pa) {
+                let overtaken = Overtaken { time: self.time, queue, used };
+                self.in_flight.get_mut(&id).expect("it was there").overtaken = Some(overtaken);
+            }
+        }
+    }
+
+    fn newest_change(&self, smmu: SmmuId) -> Seq {
+        let registers = self.smmus[usize::from(smmu)].last().map_or(0, |r| r.0);
+        self.memory.table_changed().max(registers)
+    }
+
+    fn translated(&mut self, dma: Dma, pa: u64) {
+        self.counters.translated += 1;
+        let owner = self.streams.get(&(dma.smmu, dma.sid)).copied();
+        match self.judge(&dma, pa) {
+            Verdict::Current => self.check_grant(&dma, pa, owner),
+            Verdict::Race => {
+                self.counters.races += 1;
+                self.check_grant(&dma, pa, owner);
+            }
+            Verdict::Stale(used) => {
+                let now = self.expected(&dma);
+                let (title, story) = self.teller().stale_use(&dma, pa, &used, now);
+                self.find(Kind::StaleUse, &dma, title, story);
+            }
+            Verdict::Never => {
+                let now = self.expected(&dma);
+                let (title, story) = self.teller().never_mapped(&dma, pa, now);
+                self.find(Kind::IsolationBreach, &dma, title, story);
+            }
+        }
+        self.in_flight.insert(dma.id, InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
+    }
+
+    fn check_grant(&mut self, dma: &Dma, pa: u64, owner: Option<OwnerId>) {
+        let Some(owner) = owner else { return };
+        let ranges = &self.grants[usize::from(owner)];
+        if ranges.is_empty() || contains(ranges, pa, u64::from(dma.len.max(1))) {
+            return;
+        }
+        let (title, story) = self.teller().not_granted(dma, pa, owner);
+        self.find(Kind::IsolationBreach, dma, title, story);
+    }
+
+    fn done(&mut self, id: u64) {
+        let Some(flight) = self.in_flight.remove(&id) else { return };
+        if let Some(overtaken) = &flight.overtaken
+            && self.time > overtaken.time
+        {
+            self.early_sync(&flight, overtaken);
+        }
+    }
+
+    fn early_sync(&mut self, flight: &InFlight, overtaken: &Overtaken) {
+        let o = overtaken;
+        let (title, story) =
+            self.teller().early_sync((&flight.dma, flight.pa), flight.time, &o.used, o.queue, o.time);
+        self.find(Kind::EarlySync, &flight.dma, title, story);
+    }
+
+    fn aborted(&mut self, dma: Dma, event: Option<EventNumber>) {
+        self.counters.aborted += 1;
+        self.in_flight.remove(&dma.id);
+        let mut outcomes = Vec::new();
+        let legal = self.some_outcome(&dma, &mut |outcome| {
+            if !outcomes.contains(&outcome) {
+                outcomes.push(outcome);
+            }
+            explains(outcome, event)
+        });
+        if !legal {
+            let kind = if outcomes.iter().all(|o| matches!(o, Outcome::Translated { .. })) {
+                Kind::SpuriousAbort
+            } else if event.is_none() && outcomes.iter().any(|o| matches!(o, Outcome::Fault(f) if f.recorded))
+            {
+                Kind::LostEvent
+            } else {
+                Kind::WrongEvent
+            };
+            let (title, story) = self.teller().wrong_abort(kind, &dma, event, &outcomes);
+            self.find(kind, &dma, title, story);
+        }
+        if let Some(event) = event {
+            let registers = self.registers(dma.smmu);
+            self.check_events(dma.smmu);
+            self.events[usize::from(dma.smmu)].aborted(dma, event, self.time, registers.cr0.eventqen());
+        }
+    }
+
+    fn event_written(&mut self, smmu: SmmuId, record: EventRecord, was_empty: bool) {
+        self.counters.events += 1;
+        self.check_events(smmu);
+        let interrupt = self.registers(smmu).irq_ctrl.eventq_irqen();
+        let matched = self.events[usize::from(smmu)].written(record, self.time, was_empty && interrupt);
+        if !matched && self.explained(smmu, record) {
+            self.events[usize::from(smmu)].explain_last();
+        }
+    }
+
+    /// Whether the tables give a reason for a record for which no abort has been seen: a stall, a transaction that
+    /// completes without effect, or an abort that is still on its way.
+    fn explained(&mut self, smmu: SmmuId, record: EventRecord) -> bool {
+        let event = record.event();
+        let about_requests = matches!(
+            event,
+            EventNumber::F_BAD_ATS_TREQ | EventNumber::F_TRANSL_FORBIDDEN | EventNumber::E_PAGE_REQUEST
+        );
+        if about_requests || event == EventNumber::F_UUT || event.name().is_none() {
+            return true;
+        }
+        let has_ssid = record.ssv() || event == EventNumber::C_BAD_SUBSTREAMID;
+        let mut access = crate::witness::Access::default();
+        if event.has_transaction() {
+            access.write = !record.rnw();
+            (access.instruction, access.privileged) = (record.ind(), record.pnu());
+        }
+        let dma = Dma {
+            id: u64::MAX,
+            smmu,
+            sid: record.sid() as u32,
+            ssid: has_ssid.then_some(record.ssid() as u32),
+            iova: record.inputaddr(),
+            len: 1,
+            access,
+            // A record follows its fault; the tables may have changed in between.
+            arrived: Some(self.time.saturating_sub(self.config.event_bound)),
+            ats: false,
+        };
+        self.some_outcome(&dma, &mut |outcome| explains(outcome, Some(event)))
+    }
+
+    /// Report what should have been seen of an Event queue by now.
+    fn check_events(&mut self, smmu: SmmuId) {
+        let (now, config) = (self.time, &self.config);
+        let overdue = self.events[usize::from(smmu)].overdue(now, config.event_bound, config.interrupt_bound);
+        for (dma, event, time) in overdue.lost {
+            let (title, story) = self.teller().lost_event(&dma, event, time, self.config.event_bound);
+            self.find_at(Kind::LostEvent, time, &dma, title, story);
+        }
+        for (record, time) in overdue.spurious {
+            let dma = about(smmu, record, time);
+            let (title, story) = self.teller().spurious_event(smmu, record, time);
+            self.find_at(Kind::SpuriousEvent, time, &dma, title, story);
+        }
+        if let Some((record, time)) = overdue.unannounced {
+            let dma = about(smmu, record, time);
+            let (title, story) =
+                self.teller().lost_interrupt(smmu, record, time, self.config.interrupt_bound);
+            self.find_at(Kind::LostInterrupt, time, &dma, title, story);
+        }
+    }
+
+    fn registers(&self, smmu: SmmuId) -> Registers {
+        self.smmus[usize::from(smmu)].last().expect("an SMMU starts with its reset values").2
+    }
+
+    fn teller(&self) -> Teller<'_> {
+        Teller {
+            platform: &self.platform,
+            invalidations: &self.invalidations,
+            behind: &self.behind,
+            sayings: &self.sayings,
+            streams: &self.streams,
+            smmus: &self.smmus,
+            now: self.time,
+        }
+    }
+
+    fn find(&mut self, kind: Kind, dma: &Dma, title: String, story: Vec<String>) {
+        self.find_at(kind, self.time, dma, title, story);
+    }
+
+    fn find_at(&mut self, kind: Kind, time: Time, dma: &Dma, title: String, story: Vec<String>) {
+        let new = self.told.insert((kind, dma.smmu, dma.sid, dma.iova >> 12));
+        if !new || self.findings.len() >= self.config.findings {
+            self.counters.repeated += 1;
+            return;
+        }
+        self.findings.push(Finding { kind, time, title, story });
+    }
+
+    /// What the tables say now.
+    pub(crate) fn expected(&mut self, dma: &Dma) -> Outcome {
+        let mut read = std::mem::take(&mut self.read);
+        read.clear();
+        let scene = scene(&self.memory, &self.invalidations, &self.smmus, &self.platform, dma);
+        let outcome = walk::translate(&mut Present { scene, read: &mut read }, scene.smmu, dma);
+        for &addr in &read {
+            self.memory.watch(addr);
+        }
+        self.read = read;
+        outcome
+    }
+
+    fn judge(&mut self, dma: &Dma, pa: u64) -> Verdict {
+        let reaches = |outcome| matches!(outcome, Outcome::Translated { pa: to, .. } if to == pa);
+        if reaches(self.expected(dma)) {
+            return Verdict::Current;
+        }
+        match self.search(dma, Reach::Cached, &mut |o| reaches(o)) {
+            Search::Found(_) => return Verdict::Race,
+            Search::GaveUp => {
+                self.counters.undecided += 1;
+                return Verdict::Race;
+            }
+            Search::Nothing => {}
+        }
+        match self.search(dma, Reach::Ever, &mut |o| reaches(o)) {
+            Search::Found(used) => Verdict::Stale(used),
+            Search::Nothing | Search::GaveUp => Verdict::Never,
+        }
+    }
+
+    /// Whether some legal outcome satisfies `wanted`; the present is asked first.
+    fn some_outcome(&mut self, dma: &Dma, wanted: &mut dyn FnMut(Outcome) -> bool) -> bool {
+        let now = self.expected(dma);
+        if wanted(now) {
+            return true;
+        }
+        match self.search(dma, Reach::Cached, wanted) {
+            Search::Found(_) => true,
+            Search::Nothing => false,
+            Search::GaveUp => {
+                self.counters.undecided += 1;
+                true
+            }
+        }
+    }
+
+    fn search(&self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
+        let scene = scene(&self.memory, &self.invalidations, &self.smmus, &self.platform, dma);
+        let mut choices = Choices::default();
+        for _ in 0..self.config.combinations {
+            let mut past = Past { scene, reach, choices: &mut choices, used: Vec::new() };
+            if wanted(walk::translate(&mut past, scene.smmu, dma)) {
+                return Search::Found(past.used);
+            }
+            if !choices.advance() {
+                return Search::Nothing;
+            }
+        }
+        Search::GaveUp
+    }
+}
+
+enum Verdict {
+    Current,
+    Race,
+    Stale(Vec<Old>),
+    Never,
+}
+
+enum Search {
+    Found(Vec<Old>),
+    Nothing,
+    GaveUp,
+}
+
+fn scene<'a>(
+    memory: &'a Memory,
+    invalidations: &'a Invalidations,
+    smmus: &'a [Vec<(Seq, Time, Registers)>],
+    platform: &'a Platform,
+    dma: &'a Dma,
+) -> Scene<'a> {
+    let i = usize::from(dma.smmu);
+    let (registers, smmu) = (&smmus[i], &platform.smmus[i]);
+    Scene { memory, invalidations, registers, smmu, answering: &platform.memory, dma }
+}
+
+/// Whether an outcome is a reason to abort with this event.
+fn explains(outcome: Outcome, event: Option<EventNumber>) -> bool {
+    match (outcome, event) {
+        (Outcome::Abort, None) => true,
+        (Outcome::Fault(f), None) => !f.recorded || f.stall,
+        (Outcome::Fault(f), Some(event)) => f.recorded && f.event == event,
+        (Outcome::Translated { .. } | Outcome::Abort, _) => false,
+    }
+}
+
+/// A stand-in transaction, to name the subject of a finding about a record.
+fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
+    Dma {
+        id: u64::MAX,
+        smmu,
+        sid: record.sid() as u32,
+        ssid: record.ssv().then_some(record.ssid() as u32),
+        iova: record.inputaddr(),
+        len: 1,
+        access: crate::witness::Access::default(),
+        arrived: Some(time),
+        ats: false,
+    }
+}
+
+fn contains(ranges: &[Range<u64>], addr: u64, len: u64) -> bool {
+    let i = ranges.partition_point(|r| r.end <= addr);
+    ranges.get(i).is_some_and(|r| r.start <= addr && addr.saturating_add(len) <= r.end)
+}
+
+fn insert_range(ranges: &mut Vec<Range<u64>>, mut new: Range<u64>) {
+    if new.is_empty() {
+        return;
+    }
+    ranges.retain(|r| {
+        let apart = r.end < new.start || new.end < r.start;
+        if !apart {
+            new = new.start.min(r.start)..new.end.max(r.end);
+        }
+        apart
+    });
+    let i = ranges.partition_point(|r| r.start < new.start);
+    ranges.insert(i, new);
+}
+
+fn remove_range(ranges: &mut Vec<Range<u64>>, gone: Range<u64>) {
+    if gone.is_empty() {
+        return;
+    }
+    let cut = |r: Range<u64>| [r.start..r.end.min(gone.start), r.start.max(gone.end)..r.end];
+    *ranges = ranges.drain(..).flat_map(cut).filter(|r| r.start < r.end).collect();
+}
+
+#[cfg(test)]
+mod ranges {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against a set of single addresses.
+        #[test]
+        fn behave_like_a_set(steps in prop::collection::vec((any::<bool>(), 0u64..40, 0u64..12), 1..30)) {
+            let (mut ranges, mut set) = (Vec::new(), BTreeSet::new());
+            for (insert, start, len) in steps {
+                if insert {
+                    insert_range(&mut ranges, start..start + len);
+                    set.extend(start..start + len);
+                } else {
+                    remove_range(&mut ranges, start..start + len);
+                    set.retain(|a| !(start..start + len).contains(a));
+                }
+                for a in 0..52 {
+                    prop_assert_eq!(contains(&ranges, a, 1), set.contains(&a));
+                    prop_assert_eq!(contains(&ranges, a, 3), (a..a + 3).all(|b| set.contains(&b)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! A pSMMU with memory of fixed latency around it, driven by the event queue.
+
+mod cmdqv;
+mod commands;
+mod dma;
+mod faults;
+mod trace;
+
+use std::collections::BTreeSet;
+
+use sim::{Component, Cx, DomainId, Queue, Time};
+use spec::smmu::{Command, EventRecord, Opcode, Ste, descriptor, ste};
+
+use super::{In, Out, Psmmu, PsmmuConfig};
+use crate::bus::{Abort, Data, Op, Requester, Transaction};
+use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
+use crate::memory::PhysMem;
+use crate::record::Record;
+use crate::smmu::interrupts::Lines;
+
+pub(super) const BASE: u64 = 0x5000_0000;
+pub(super) const CMDQV: u64 = 0x5100_0000;
+pub(super) const STREAMS: u64 = 0x8000_0000;
+pub(super) const COMMANDS: u64 = 0x8010_0000;
+pub(super) const EVENTS: u64 = 0x8020_0000;
+pub(super) const TABLES: u64 = 0x8030_0000;
+/// Page `n` of the input space of [`STREAM`] is page `n` from here.
+pub(super) const PAGES: u64 = 0x9000_0000;
+/// Doorbell for messages.
+pub(super) const DOORBELL: u64 = 0x800_0000;
+/// A stream behind stage 2.
+pub(super) const STREAM: u32 = 5;
+pub(super) const VMID: u16 = 7;
+/// A stream whose STE is invalid.
+pub(super) const BROKEN: u32 = 6;
+/// log2 of the entries of both queues.
+pub(super) const QUEUE_LOG2: u64 = 3;
+
+pub(super) const CR0: u64 = 0x20;
+pub(super) const CR0ACK: u64 = 0x24;
+pub(super) const GERROR: u64 = 0x60;
+pub(super) const GERRORN: u64 = 0x64;
+pub(super) const CMDQ_PROD: u64 = 0x98;
+pub(super) const CMDQ_CONS: u64 = 0x9c;
+pub(super) const EVENTQ_PROD: u64 = 0x100a8;
+pub(super) const EVENTQ_CONS: u64 = 0x100ac;
+pub(super) const CMDQEN: u32 = 8;
+pub(super) const EVENTQEN: u32 = 4;
+pub(super) const SMMUEN: u32 = 1;
+
+#[derive(Debug)]
+enum Event {
+    Psmmu(In),
+    Memory(Transaction),
+}
+
+/// The machine.
+pub(super) struct Bench {
+    pub(super) psmmu: Psmmu,
+    pub(super) memory: PhysMem,
+    queue: Queue<Event>,
+    cx: Cx<In, Out, Record>,
+    /// How long memory takes.
+    pub(super) latency: Time,
+    /// Accesses to [`PAGES`] take this much longer.
+    pub(super) data_delay: Time,
+    /// Lines where memory aborts.
+    pub(super) aborts: BTreeSet<u64>,
+    /// How long endpoints take to answer an invalidation; `None` for ever.
+    pub(super) atc_delay: Option<Time>,
+    pub(super) records: Vec<(Time, Record)>,
+    pub(super) completions: Vec<(Time, DmaCompletion)>,
+    pub(super) invalidations: Vec<AtcInvalidate>,
+    pub(super) interrupts: Vec<u32>,
+    /// Writes of the SMMU itself and of endpoints, with the time of their effect.
+    pub(super) writes: Vec<(Time, u64, u64)>,
+    answers: Vec<Data>,
+    prod: u32,
+    tag: u32,
+}
+
+impl Bench {
+    pub(super) fn with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
+        let mut config = PsmmuConfig::new(0, BASE);
+        config.lines = Lines { eventq: Some(74), priq: None, cmdq_sync: Some(76), gerror: Some(77) };
+        edit(&mut config);
+        Self {
+            psmmu: Psmmu::new(config).expect("a good configuration"),
+            memory: PhysMem::new(),
+            queue: Queue::new(DomainId(0)),
+            cx: Cx::default(),
+            latency: Time::ns(50),
+            data_delay: Time::ZERO,
+            aborts: BTreeSet::new(),
+            atc_delay: Some(Time::us(1)),
+            records: Vec::new(),
+            completions: Vec::new(),
+            invalidations: Vec::new(),
+            interrupts: Vec::new(),
+            writes: Vec::new(),
+            answers: Vec::new(),
+            prod: 0,
+            tag: 0,
+        }
+    }
+
+    /// Tables in memory, everything enabled, interrupts by wire.
+    pub(super) fn booted_with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
+        let mut bench = Self::with(edit);
+        bench.build_tables();
+        bench.boot();
+        bench.records.clear();
+        bench
+    }
+    pub(super) fn booted() -> Self {
+        Self::booted_with(|_| ())
+    }
+
+    pub(super) fn build_tables(&mut self) {
+        let ste = Ste::default()
+            .with_v(true)
+            .with_config(ste::config::S2)
+            .with_s2vmid(VMID.into())
+            .with_s2t0sz(25)
+            .with_s2sl0(1)
+            .with_s2ps(5)
+            .with_s2aa64(true)
+            .with_s2r(true)
+            .with_eats(1)
+            .with_s2ttb(TABLES);
+        self.memory.write(STREAMS + 64 * u64::from(STREAM), &ste.to_bytes());
+        let table = |addr| {
+            descriptor::Table::default().with_valid(true).with_table(true).with_next4k(addr).words()[0]
+        };
+        self.memory.write_u64(TABLES, table(TABLES + 0x1000));
+        self.memory.write_u64(TABLES + 0x1000, table(TABLES + 0x2000));
+        for page in 0..16 {
+            self.map(page, PAGES + (page << 12));
+        }
+    }
+    /// Points input page `page` at `pa`.
+    pub(super) fn map(&mut self, page: u64, pa: u64) {
+        let leaf = descriptor::Leaf2::default()
+            .with_valid(true)
+            .with_page(true)
+            .with_memattr(0xf)
+            .with_s2ap(3)
+            .with_sh(3)
+            .with_af(true)
+            .with_oa(pa);
+        self.memory.write_u64(TABLES + 0x2000 + page * 8, leaf.words()[0]);
+    }
+    pub(super) fn unmap(&mut self, page: u64) {
+        self.memory.write_u64(TABLES + 0x2000 + page * 8, 0);
+    }
+
+    /// The order of a driver's reset sequence.
+    pub(super) fn boot(&mut self) {
+        self.update(CR0, CR0ACK, 0);
+        self.write32(0x28, 0xd75);
+        self.write32(0x2c, 2);
+        self.write64(0x80, STREAMS);
+        self.write32(0x88, 4);
+        self.write64(0x90, COMMANDS | QUEUE_LOG2);
+        self.write32(CMDQ_PROD, 0);
+        self.write32(CMDQ_CONS, 0);
+        self.update(CR0, CR0ACK, CMDQEN);
+        self.submit(&[Command::cfgi_all(), Command::sync()]);
+        self.submit(&[Command::tlbi_nsnh_all(), Command::sync()]);
+        self.write64(0xa0, EVENTS | QUEUE_LOG2);
+        self.write32(EVENTQ_PROD, 0);
+        self.write32(EVENTQ_CONS, 0);
+        self.update(CR0, CR0ACK, CMDQEN | EVENTQEN);
+        self.update(0x50, 0x54, 5);
+        self.update(CR0, CR0ACK, CMDQEN | EVENTQEN | SMMUEN);
+    }
+    pub(super) fn update(&mut self, register: u64, ack: u64, value: u32) {
+        self.write32(register, value);
+        self.run();
+        assert_eq!(self.read32(ack), value);
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.queue.now()
+    }
+    fn bus(&mut self, addr: u64, op: Op) {
+        let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
+        self.queue.push(self.queue.now(), Event::Psmmu(In::Bus(transaction)));
+    }
+    pub(super) fn write32(&mut self, offset: u64, value: u32) {
+        self.write_at(BASE + offset, value);
+    }
+    pub(super) fn write64(&mut self, offset: u64, value: u64) {
+        self.bus(BASE + offset, Op::Write(Data::u64(value)));
+        self.step_until_answer();
+    }
+    pub(super) fn read32(&mut self, offset: u64) -> u32 {
+        self.read_at(BASE + offset)
+    }
+    pub(super) fn write_at(&mut self, addr: u64, value: u32) {
+        self.bus(addr, Op::Write(Data::u32(value)));
+        self.step_until_answer();
+    }
+    pub(super) fn read_at(&mut self, addr: u64) -> u32 {
+        self.bus(addr, Op::Read { len: 4 });
+        self.step_until_answer().value() as u32
+    }
+    fn step_until_answer(&mut self) -> Data {
+        while self.answers.is_empty() {
+            assert!(self.step(), "a register access is answered");
+        }
+        self.answers.remove(0)
+    }
+
+    /// Writes commands to the queue and rings.
+    pub(super) fn push(&mut self, commands: &[Command]) {
+        for command in commands {
+            let index = u64::from(self.prod) & ((1 << QUEUE_LOG2) - 1);
+            self.memory.write(COMMANDS + 16 * index, &command.to_bytes());
+            self.prod = (self.prod + 1) & ((2 << QUEUE_LOG2) - 1);
+        }
+        self.write32(CMDQ_PROD, self.prod);
+    }
+    /// [`Bench::push`], and runs until nothing happens any more.
+    pub(super) fn submit(&mut self, commands: &[Command]) {
+        self.push(commands);
+        self.run();
+    }
+    /// The slot that the next command will take.
+    pub(super) fn next_slot(&self) -> u64 {
+        COMMANDS + 16 * (u64::from(self.prod) & ((1 << QUEUE_LOG2) - 1))
+    }
+
+    pub(super) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
+        self.tag += 1;
+        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid: None, addr, kind, op };
+        self.queue.push(when, Event::Psmmu(In::Dma(request)));
+        self.tag
+    }
+    pub(super) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> u32 {
+        self.dma_at(self.now(), sid, addr, op, AddressType::Untranslated)
+    }
+    /// Eight bytes read by the stream behind stage 2; runs until answered.
+    pub(super) fn read_page(&mut self, page: u64) -> DmaResult {
+        let tag = self.dma(STREAM, page << 12, Op::Read { len: 8 });
+        self.run();
+        self.result(tag)
+    }
+    pub(super) fn result(&self, tag: u32) -> DmaResult {
+        self.completion(tag).expect("the transaction was answered").1
+    }
+    pub(super) fn completion(&self, tag: u32) -> Option<(Time, DmaResult)> {
+        self.completions.iter().find(|(_, c)| c.tag == tag).map(|(t, c)| (*t, c.result))
+    }
+
+    /// Handles one event. False if there was none.
+    pub(super) fn step(&mut self) -> bool {
+        let Some((now, event)) = self.queue.pop() else { return false };
+        match event {
+            Event::Psmmu(heard) => {
+                self.cx.now = now;
+                self.psmmu.on(heard, &mut self.cx);
+                self.records.extend(self.cx.notes.drain(..).map(|note| (now, note)));
+                for (when, woken) in self.cx.woken.drain(..) {
+                    self.queue.push(when, Event::Psmmu(woken));
+                }
+                for (when, said) in std::mem::take(&mut self.cx.said) {
+                    self.hear(when, said);
+                }
+            }
+            Event::Memory(transaction) => self.serve(now, &transaction),
+        }
+        true
+    }
+    fn hear(&mut self, when: Time, said: Out) {
+        match said {
+            Out::Bus(transaction) => self.queue.push(when, Event::Memory(transaction)),
+            Out::Respond(response) => self.answers.push(response.result.unwrap_or(Data::EMPTY)),
+            Out::Dma(completion) => self.completions.push((when, completion)),
+            Out::Atc(invalidate) => {
+                self.invalidations.push(invalidate);
+                if let Some(delay) = self.atc_delay {
+                    let done = In::AtcDone { tag: invalidate.tag, timed_out: false };
+                    self.queue.push(when + delay, Event::Psmmu(done));
+                }
+            }
+            Out::Interrupt { intid } => self.interrupts.push(intid),
+        }
+    }
+    fn serve(&mut self, now: Time, transaction: &Transaction) {
+        let Transaction { addr, op, .. } = *transaction;
+        let is_data = (PAGES..PAGES + 0x10_0000).contains(&addr);
+        let delay = if is_data { self.latency + self.data_delay } else { self.latency };
+        let result = if self.aborts.contains(&(addr & !63)) {
+            Err(Abort)
+        } else {
+            match op {
+                Op::Read { len } => Ok(self.memory.read_data(addr, usize::from(len))),
+                Op::Write(data) => {
+                    self.memory.write(addr, data.bytes());
+                    self.writes.push((now, addr, data.value()));
+                    Ok(Data::EMPTY)
+                }
+                Op::FetchAdd(add) => Ok(Data::u64(self.memory.fetch_add(addr, add))),
+                Op::Swap(new) => Ok(Data::u64(self.memory.swap(addr, new))),
+                Op::CompareSwap { expected, new } => {
+                    Ok(Data::u64(self.memory.compare_swap(addr, expected, new)))
+                }
+            }
+        };
+        self.queue.push(now + delay, Event::Psmmu(In::Response(transaction.respond(result))));
+    }
+    /// Runs until nothing happens any more.
+    pub(super) fn run(&mut self) {
+        while self.step() {}
+    }
+    /// Runs until `when`.
+    pub(super) fn run_until(&mut self, when: Time) {
+        while self.queue.next_time().is_some_and(|t| t <= when) {
+            self.step();
+        }
+    }
+
+    /// When CONS passed the last command of this opcode.
+    pub(super) fn consumed(&self, op: Opcode) -> Option<Time> {
+        let passed = |r: &Record| matches!(r, Record::CommandConsumed { raw, .. } if raw.op() == op);
+        self.records.iter().rev().find(|(_, r)| passed(r)).map(|(t, _)| *t)
+    }
+    pub(super) fn events(&self) -> Vec<EventRecord> {
+        let written =
+            |r: &Record| if let Record::EventWritten { record, .. } = r { Some(*record) } else { None };
+        self.records.iter().filter_map(|(_, r)| written(r)).collect()
+    }
+    /// CONS.RD, CONS.ERR.
+    pub(super) fn cons(&mut self) -> (u32, u32) {
+        let cons = self.read32(CMDQ_CONS);
+        (cons & 0xf_ffff, cons >> 24)
+    }
+    pub(super) fn metric(&self, name: &str) -> u64 {
+        let rows = self.psmmu.metrics();
+        rows.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no metric {name}")).1
+    }
+}

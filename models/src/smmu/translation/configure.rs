@@ -1,0 +1,278 @@
+//! Stream table and context descriptors: from StreamID to the tables of a translation.
+
+use spec::smmu::ste::config as mode;
+use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
+
+use super::super::caches::Caches;
+use super::super::config::{self, ContextPlace, Tables};
+use super::super::control::Control;
+use super::super::fault::{Manner, Purpose, Stage};
+use super::super::features::Features;
+use super::super::granule::low_mask;
+use super::super::request::RequestKind;
+use super::super::rights::Access;
+use super::super::scope::{Kind, World};
+use super::super::step::{AtsAnswer, Outcome, Step};
+use super::{State, Translation, done};
+use crate::bus::{Abort, Data};
+
+impl Translation {
+    /// A record of this number about the stream, with its SubstreamID.
+    pub(super) const fn about(&self, number: EventNumber) -> EventRecord {
+        let ssid = match self.request.kind {
+            RequestKind::AtsTranslated => None,
+            _ => self.request.ssid,
+        };
+        EventRecord::configuration(number, self.request.sid, ssid)
+    }
+
+    /// Ends with a configuration fault.
+    pub(super) fn refuse(&self, control: &Control, event: EventRecord) -> Step {
+        let if_ats = control.record_ats().then_some(event);
+        done(match self.request.kind {
+            RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
+            RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
+            RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
+        })
+    }
+
+    pub(super) fn silent(&self) -> Step {
+        done(match self.request.kind {
+            RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Unsupported, event: None },
+            _ => Outcome::Abort { event: None },
+        })
+    }
+
+    pub(super) fn unknown_stream(&self, control: &Control) -> Step {
+        if control.cr2.recinvsid() {
+            return self.refuse(control, self.about(EventNumber::C_BAD_STREAMID));
+        }
+        done(match self.request.kind {
+            RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+            _ => Outcome::Abort { event: None },
+        })
+    }
+
+    pub(super) fn fetch_failed(&self, control: &Control, number: EventNumber) -> Step {
+        let addr = self.fetch & low_mask(control.features.oas);
+        self.refuse(control, self.about(number).with_fetchaddr(addr))
+    }
+
+    pub(super) fn read(&mut self, state: State, addr: u64) -> Step {
+        self.state = state;
+        self.fetch = addr;
+        Step::Read { addr, len: if matches!(state, State::Ste | State::Cd) { 64 } else { 8 } }
+    }
+
+    pub(super) fn stream(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        let sid = self.request.sid;
+        if let Some((ste, legal)) = caches.stats.streams.count(caches.config.ste(sid)) {
+            self.ste = ste;
+            return self.configured(control, caches, legal);
+        }
+        if u64::from(sid) >> control.stream_bits() != 0 {
+            return self.unknown_stream(control);
+        }
+        let base = control.stream_table();
+        match control.split() {
+            None => self.read_stream(control, State::Ste, base + u64::from(sid) * 64),
+            Some(split) => self.read_stream(control, State::L1Std, base + u64::from(sid >> split) * 8),
+        }
+    }
+
+    pub(super) fn read_stream(&mut self, control: &Control, state: State, addr: u64) -> Step {
+        if control.features.reaches(addr) {
+            return self.read(state, addr);
+        }
+        self.fetch = addr;
+        self.fetch_failed(control, EventNumber::F_STE_FETCH)
+    }
+
+    pub(super) fn l1std(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
+        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
+        let l1 = L1Std([data.value()]);
+        let split = control.split().unwrap_or(6);
+        let span = l1.span() as u8;
+        let index = u64::from(self.request.sid) & low_mask(split);
+        if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
+            return self.unknown_stream(control);
+        }
+        let array = l1.l2ptr() & !low_mask(span + 5);
+        self.read_stream(control, State::Ste, array + index * 64)
+    }
+
+    pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
+        self.ste = Ste::from_bytes(data.bytes());
+        let legal = config::ste_legal(self.ste, &control.features);
+        if self.may_fill {
+            caches.config.insert_ste(self.request.sid, self.ste, legal);
+        }
+        self.configured(control, caches, legal)
+    }
+
+    /// The STE is here.
+    pub(super) fn configured(&mut self, control: &Control, caches: &mut Caches, legal: bool) -> Step {
+        let (ste, features) = (self.ste, &control.features);
+        if !legal {
+            return self.refuse(control, self.about(EventNumber::C_BAD_STE));
+        }
+        let mode = ste.config();
+        if mode < mode::BYPASS {
+            return self.silent();
+        }
+        let eats = config::effective_eats(ste, control);
+        match self.request.kind {
+            RequestKind::AtsRequest { .. } if eats == 0 => return self.unsupported(control),
+            RequestKind::AtsTranslated if eats == 0 => return self.forbidden(control),
+            RequestKind::AtsTranslated if eats == config::EATS_FULL => return self.pass(control),
+            // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
+            RequestKind::AtsTranslated => {
+                self.access = Access { instruction: false, privileged: false, ..self.access };
+            }
+            _ => (),
+        }
+        if features.attr_perms_ovr {
+            self.access = self.access.overridden(ste.privcfg(), ste.instcfg());
+        }
+        self.world = config::world(ste, control);
+        self.stage2 = mode & 2 != 0;
+        self.tag.world = self.world;
+        self.tag.vmid = config::vmid(ste, self.world, features);
+        if self.stage2 {
+            self.two.tables = Tables::stage2(ste, features).expect("a legal STE");
+        }
+        let translated = self.request.kind == RequestKind::AtsTranslated;
+        match self.substream(control, mode & 1 != 0 && !translated) {
+            Err(fault) => fault,
+            Ok(None) => self.without_stage1(features, mode),
+            Ok(Some(context)) => {
+                self.context = context;
+                self.find_context(control, caches)
+            }
+        }
+    }
+
+    /// Which context descriptor is in charge; none if stage 1 is bypassed.
+    pub(super) fn substream(&self, control: &Control, stage1: bool) -> Result<Option<u32>, Step> {
+        let disabled = || {
+            let event = EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid);
+            Err(self.refuse(control, event))
+        };
+        let bits = config::context_bits(self.ste, &control.features);
+        let ssid = self.request.ssid.filter(|_| self.request.kind != RequestKind::AtsTranslated);
+        match ssid {
+            Some(ssid) if !stage1 || bits == 0 || ssid >> bits != 0 => Err(self.bad_substream(control)),
+            Some(0) if self.ste.s1dss() == 2 => disabled(),
+            Some(ssid) => Ok(Some(ssid)),
+            None if !stage1 => Ok(None),
+            None if bits == 0 => Ok(Some(0)),
+            None => match self.ste.s1dss() {
+                1 => Ok(None),
+                2 => Ok(Some(0)),
+                _ => disabled(),
+            },
+        }
+    }
+
+    pub(super) fn bad_substream(&self, control: &Control) -> Step {
+        let event = EventRecord::new(EventNumber::C_BAD_SUBSTREAMID, self.request.sid);
+        self.refuse(control, event.with_ssid(self.request.ssid.unwrap_or(0).into()))
+    }
+
+    pub(super) fn without_stage1(&mut self, features: &Features, mode: u64) -> Step {
+        // IAS equals OAS where only AArch64 tables exist, so one limit serves both kinds of bypass.
+        if !features.reaches(self.request.addr) {
+            return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
+        }
+        if mode & 2 == 0 {
+            return done(self.identity(features));
+        }
+        self.tag.kind = Kind::Ipa;
+        self.consult_main()
+    }
+
+    pub(super) fn find_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        let cached = caches.config.cd(self.request.sid, self.context);
+        if let Some((cd, legal)) = caches.stats.contexts.count(cached) {
+            self.cd = cd;
+            return self.in_context(control, legal);
+        }
+        match config::context_place(self.ste, self.context, &control.features) {
+            ContextPlace::Cd(addr) => self.fetch_for(Purpose::Cd, addr),
+            ContextPlace::L1Cd(addr) => self.fetch_for(Purpose::L1Cd, addr),
+        }
+    }
+
+    /// Reads a structure or a stage-1 descriptor, through stage 2 if there is one.
+    pub(super) fn fetch_for(&mut self, purpose: Purpose, addr: u64) -> Step {
+        if self.stage2 {
+            return self.ask_stage2(purpose, addr);
+        }
+        self.read_for(purpose, addr)
+    }
+
+    pub(super) fn read_for(&mut self, purpose: Purpose, addr: u64) -> Step {
+        match purpose {
+            Purpose::L1Cd => self.read(State::L1Cd, addr),
+            Purpose::Cd => self.read(State::Cd, addr),
+            Purpose::Table => self.read(State::Descriptor1, addr),
+            Purpose::Input => unreachable!("the transaction's own address is not read here"),
+        }
+    }
+
+    pub(super) fn l1cd(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
+        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
+        let (l1, features) = (L1Cd([data.value()]), &control.features);
+        if !l1.v() || !features.reaches(l1.l2ptr()) {
+            return self.bad_substream(control);
+        }
+        let split = config::context_split(self.ste, features).expect("a level-1 descriptor was read");
+        let leaf = l1.l2ptr() & !low_mask(split + 6);
+        self.fetch_for(Purpose::Cd, leaf + (u64::from(self.context) & low_mask(split)) * 64)
+    }
+
+    pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
+        self.cd = Cd::from_bytes(data.bytes());
+        let legal = config::cd_legal(self.cd, self.ste, self.world, &control.features);
+        if self.may_fill {
+            caches.config.insert_cd(self.request.sid, self.context, self.cd, legal);
+        }
+        self.in_context(control, legal)
+    }
+
+    /// Which half of the virtual addresses is used.
+    pub(super) const fn upper(&self) -> bool {
+        !matches!(self.world, World::El2) && self.request.addr >> 55 & 1 != 0
+    }
+
+    pub(super) const fn top_byte_ignored(&self) -> bool {
+        if self.upper() { self.cd.tbi1() } else { self.cd.tbi0() }
+    }
+
+    pub(super) const fn e0pd(&self, features: &Features) -> bool {
+        let field = if self.upper() { self.cd.e0pd1() } else { self.cd.e0pd0() };
+        features.e0pd && field && !matches!(self.world, World::El2)
+    }
+
+    /// The CD is here.
+    pub(super) fn in_context(&mut self, control: &Control, legal: bool) -> Step {
+        if !legal {
+            return self.refuse(control, self.about(EventNumber::C_BAD_CD));
+        }
+        let (cd, upper) = (self.cd, self.upper());
+        let size = if upper { cd.t1sz() } else { cd.t0sz() };
+        let addr = self.request.addr;
+        // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.
+        let addr = if self.top_byte_ignored() { ((addr << 8) as i64 >> 8) as u64 } else { addr };
+        let above = addr as i64 >> (64 - size).min(63);
+        if above != if upper { -1 } else { 0 } || self.e0pd(&control.features) && !self.access.privileged {
+            return self.fault1(EventNumber::F_TRANSLATION);
+        }
+        let tagged = self.world != World::El2;
+        self.tag.asid = if tagged { cd.asid() as u16 } else { 0 };
+        self.tag.aset = tagged && cd.aset();
+        self.consult_main()
+    }
+}

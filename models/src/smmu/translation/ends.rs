@@ -1,0 +1,116 @@
+//! How a translation ends: filled caches, completions, faults.
+
+use spec::smmu::event::class;
+use spec::smmu::{EventNumber, EventRecord};
+
+use super::super::caches::Caches;
+use super::super::control::Control;
+use super::super::fault::{Manner, Purpose, Stage, at_stage, with_access};
+use super::super::granule::low_mask;
+use super::super::micro_tlb::MicroEntry;
+use super::super::request::RequestKind;
+use super::super::rights::Rights;
+use super::super::scope::Kind;
+use super::super::step::{AtsAnswer, Outcome, Step};
+use super::super::tlb::Entry;
+use super::{Translation, done};
+
+impl Translation {
+    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
+        if self.may_fill {
+            caches.main.insert(entry);
+            self.fill_micro(control, caches, &entry);
+        }
+        self.finish(&entry, false, self.may_fill)
+    }
+
+    pub(super) fn fill_micro(&self, control: &Control, caches: &mut Caches, entry: &Entry) {
+        if !self.may_fill || self.request.kind != RequestKind::Ordinary {
+            return;
+        }
+        let overrides = control.features.attr_perms_ovr;
+        caches.micro.insert(MicroEntry {
+            sid: self.request.sid,
+            ssid: self.request.ssid,
+            context: self.context,
+            upper: self.request.addr & !low_mask(entry.bits),
+            top_byte_ignored: entry.tag.kind == Kind::Va && self.top_byte_ignored(),
+            privcfg: if overrides { self.ste.privcfg() } else { 0 },
+            instcfg: if overrides { self.ste.instcfg() } else { 0 },
+            entry: *entry,
+        });
+    }
+
+    pub(super) fn finish(&self, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
+        let (rights, privileged) = (entry.rights, self.access.privileged);
+        let size_log2 = entry.bits;
+        if let RequestKind::AtsRequest { .. } = self.request.kind {
+            let (read, write) = self.ats_rights(rights);
+            let pa = if self.split() { self.ipa & !low_mask(size_log2) } else { entry.output };
+            let answer = AtsAnswer::Translation { pa, size_log2, read, write };
+            return done(Outcome::Ats { answer, event: None });
+        }
+        done(Outcome::Translated {
+            pa: entry.translate(self.request.addr),
+            size_log2,
+            read: rights.read(privileged),
+            write: rights.write(privileged),
+            tlb_hit,
+            filled,
+        })
+    }
+
+    pub(super) fn fault1(&self, number: EventNumber) -> Step {
+        self.fault(number, Stage::One, Manner::stage1(self.cd))
+    }
+
+    pub(super) fn fault2(&self, number: EventNumber) -> Step {
+        let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
+        self.fault(number, stage, Manner::stage2(self.ste))
+    }
+
+    /// F_PERMISSION: an atomic that lacks only the read is reported as a read, and a table that cannot be read says so.
+    pub(super) fn denied(&self, rights: Rights, stage: Stage, manner: Manner) -> Step {
+        let event = self.event(EventNumber::F_PERMISSION, stage);
+        let event = match stage {
+            Stage::Two { purpose: Purpose::Table, .. } => event.with_ttrnw(true),
+            Stage::Two { purpose: Purpose::L1Cd | Purpose::Cd, .. } => event,
+            _ if self.request.atomic && rights.write(self.access.privileged) => event.with_rnw(true),
+            _ => event,
+        };
+        self.end(event, manner)
+    }
+
+    pub(super) fn fault(&self, number: EventNumber, stage: Stage, manner: Manner) -> Step {
+        self.end(self.event(number, stage), manner)
+    }
+
+    pub(super) const fn event(&self, number: EventNumber, stage: Stage) -> EventRecord {
+        at_stage(with_access(self.about(number), &self.request, self.access), stage)
+    }
+
+    pub(super) fn end(&self, event: EventRecord, manner: Manner) -> Step {
+        if let RequestKind::AtsRequest { .. } = self.request.kind {
+            let answer = AtsAnswer::Translation { pa: 0, size_log2: 12, read: false, write: false };
+            return done(Outcome::Ats { answer, event: None });
+        }
+        if manner.stall && self.request.kind == RequestKind::Ordinary {
+            return done(Outcome::Stall { event: event.with_stall(true) });
+        }
+        let event = manner.record.then_some(event);
+        done(if manner.abort { Outcome::Abort { event } } else { Outcome::ReadZeroWriteIgnored { event } })
+    }
+
+    pub(super) fn walk_aborted(&self, control: &Control, stage: Option<Stage>) -> Step {
+        let event = with_access(self.about(EventNumber::F_WALK_EABT), &self.request, self.access);
+        let event = match stage {
+            Some(Stage::Two { purpose, .. }) => event.with_s2(true).with_class(purpose.class()),
+            _ => event.with_class(class::TT),
+        };
+        let event = event.with_fetchaddr(self.fetch);
+        match self.request.kind {
+            RequestKind::AtsTranslated => done(Outcome::Abort { event: Some(event) }),
+            _ => self.refuse(control, event),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The walks of both stages, and the caches in front of them.
+
+use spec::smmu::EventNumber;
+use spec::smmu::descriptor::{Leaf1, Leaf2};
+
+use super::super::caches::Caches;
+use super::super::config::{self, Tables};
+use super::super::control::Control;
+use super::super::fault::{Manner, Purpose, Stage};
+use super::super::granule::low_mask;
+use super::super::request::RequestKind;
+use super::super::rights::{self, Access, Hierarchy, Rights, Stage1Rules};
+use super::super::scope::{Kind, TAG_BITS, World};
+use super::super::step::{StageIndex, Step, Unit};
+use super::super::tlb::Entry;
+use super::super::walk::{self, Descriptor};
+use super::super::walk_cache::TableEntry;
+use super::{State, Translation};
+use crate::bus::{Abort, Data};
+
+impl Translation {
+    pub(super) fn consult_main(&mut self) -> Step {
+        self.state = State::Main;
+        Step::Lookup(Unit::MainTlb)
+    }
+
+    /// Whether stage 1 answers a translation request alone.
+    pub(super) fn split(&self) -> bool {
+        self.ste.eats() == config::EATS_SPLIT && matches!(self.request.kind, RequestKind::AtsRequest { .. })
+    }
+
+    /// Whether these rights are enough to go on.
+    pub(super) fn suffices(&self, rights: Rights) -> bool {
+        match self.request.kind {
+            RequestKind::AtsRequest { .. } => self.ats_rights(rights) != (false, false),
+            _ => rights.permits(self.access),
+        }
+    }
+
+    /// R and W of a translation completion.
+    pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
+        let p = self.access.privileged;
+        let instruction = self.ste.instcfg() == 3 && self.access.instruction;
+        (if instruction { rights.execute(p) } else { rights.read(p) }, rights.write(p))
+    }
+
+    pub(super) fn main(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        let addr = self.request.addr;
+        // An entry that does not suffice is walked again: the fault needs to know the stage.
+        let found = caches.main.lookup(&self.tag, addr).copied();
+        let found = found.filter(|e| self.suffices(e.rights) && !self.split());
+        if let Some(entry) = caches.stats.main.count(found) {
+            self.fill_micro(control, caches, &entry);
+            return self.finish(&entry, true, false);
+        }
+        if self.tag.kind == Kind::Ipa {
+            return self.ask_stage2(Purpose::Input, addr);
+        }
+        if config::walks_disabled(self.cd, self.upper(), self.world) {
+            return self.fault1(EventNumber::F_TRANSLATION);
+        }
+        self.one.tables = Tables::stage1(self.cd, self.upper(), &control.features).expect("a legal CD");
+        if self.one.tables.level == 3 {
+            self.one.restart();
+            return self.read1();
+        }
+        self.one.level = 2;
+        self.probe(StageIndex::One)
+    }
+
+    pub(super) fn probe(&mut self, stage: StageIndex) -> Step {
+        let (state, level) = match stage {
+            StageIndex::One => (State::Probe1, self.one.level),
+            StageIndex::Two => (State::Probe2, self.two.level),
+        };
+        self.state = state;
+        Step::Lookup(Unit::WalkCache { stage, level })
+    }
+
+    pub(super) fn probe1(&mut self, caches: &mut Caches) -> Step {
+        let (level, addr) = (self.one.level, self.request.addr);
+        let found = caches.walk.lookup(&self.tag, self.one.tables.granule, level, addr);
+        match caches.stats.walk[0][usize::from(level)].count(found) {
+            Some(entry) => self.one.below(entry),
+            None if level > self.one.tables.level => {
+                self.one.level -= 1;
+                return self.probe(StageIndex::One);
+            }
+            None => self.one.restart(),
+        }
+        self.read1()
+    }
+
+    pub(super) fn read1(&mut self) -> Step {
+        self.fetch_for(Purpose::Table, self.one.descriptor(self.request.addr))
+    }
+
+    pub(super) fn descriptor1(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
+        let Ok(data) = data else { return self.walk_aborted(control, None) };
+        let (features, cd, addr) = (&control.features, self.cd, self.request.addr);
+        let (output, raw) = match walk::decode(data.value(), &self.one.tables, self.one.level, features.oas) {
+            Descriptor::Invalid => return self.fault1(EventNumber::F_TRANSLATION),
+            Descriptor::AddressSize => return self.fault1(EventNumber::F_ADDR_SIZE),
+            Descriptor::Table { next, table } => {
+                self.one.hierarchy = self.one.hierarchy.under(table);
+                self.descend(caches, StageIndex::One, next);
+                return self.read1();
+            }
+            Descriptor::Leaf { output, raw } => (output, Leaf1([raw])),
+        };
+        if !raw.af() && !cd.affd() {
+            return self.fault1(EventNumber::F_ACCESS);
+        }
+        let el2 = self.world == World::El2;
+        let had = features.had && if self.upper() { cd.had1() } else { cd.had0() };
+        let hierarchy = if had { Hierarchy::default() } else { self.one.hierarchy };
+        let rights = rights::stage1(raw, hierarchy, Stage1Rules { el2, wxn: cd.wxn(), pan: cd.pan() });
+        if !self.suffices(rights) {
+            return self.denied(rights, Stage::One, Manner::stage1(cd));
+        }
+        let rights = if self.e0pd(features) { rights.without_user() } else { rights };
+        let leaf = self.one.leaf(self.tag, addr, output);
+        self.leaf1 = Entry { global: el2 || !raw.ng(), rights, ..leaf };
+        if self.stage2 {
+            return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
+        }
+        let entry = self.leaf1;
+        self.complete(control, caches, entry)
+    }
+
+    /// Follows a table descriptor.
+    pub(super) fn descend(&mut self, caches: &mut Caches, stage: StageIndex, next: u64) {
+        let (tag, input, walk) = match stage {
+            StageIndex::One => (self.tag, self.request.addr, &mut self.one),
+            StageIndex::Two => (self.tag2(), self.ipa, &mut self.two),
+        };
+        if self.may_fill {
+            caches.walk.insert(TableEntry {
+                tag,
+                input: input & low_mask(TAG_BITS) & !low_mask(walk.bits()),
+                granule: walk.tables.granule,
+                level: walk.level,
+                table: next,
+                hierarchy: walk.hierarchy,
+            });
+        }
+        walk.table = next;
+        walk.level += 1;
+    }
+
+    pub(super) fn ask_stage2(&mut self, purpose: Purpose, ipa: u64) -> Step {
+        self.purpose = purpose;
+        self.ipa = ipa;
+        if ipa >> self.two.tables.input_bits != 0 {
+            return self.fault2(EventNumber::F_TRANSLATION);
+        }
+        if self.tag.kind == Kind::Ipa {
+            return self.walk2();
+        }
+        self.state = State::Ipa;
+        Step::Lookup(Unit::IpaCache)
+    }
+
+    pub(super) fn ipa_cache(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        let found = caches.ipa.lookup(&self.tag2(), self.ipa).copied();
+        let found = found.filter(|e| self.suffices2(e));
+        match caches.stats.ipa.count(found) {
+            Some(entry) => self.after_stage2(control, caches, entry),
+            None => self.walk2(),
+        }
+    }
+
+    pub(super) fn walk2(&mut self) -> Step {
+        if self.two.tables.level == 3 {
+            self.two.restart();
+            return self.read2();
+        }
+        self.two.level = 2;
+        self.probe(StageIndex::Two)
+    }
+
+    pub(super) fn probe2(&mut self, caches: &mut Caches) -> Step {
+        let level = self.two.level;
+        let found = caches.walk.lookup(&self.tag2(), self.two.tables.granule, level, self.ipa);
+        match caches.stats.walk[1][usize::from(level)].count(found) {
+            Some(entry) => self.two.below(entry),
+            None if level > self.two.tables.level => {
+                self.two.level -= 1;
+                return self.probe(StageIndex::Two);
+            }
+            None => self.two.restart(),
+        }
+        self.read2()
+    }
+
+    pub(super) fn read2(&mut self) -> Step {
+        let addr = self.two.descriptor(self.ipa);
+        self.read(State::Descriptor2, addr)
+    }
+
+    /// Whether stage 2 permits what it was asked for.
+    pub(super) fn suffices2(&self, entry: &Entry) -> bool {
+        match self.purpose {
+            Purpose::Input => self.suffices(entry.rights),
+            _ => entry.rights.permits(Access::WALK) && !(entry.device && self.ste.s2ptw()),
+        }
+    }
+
+    pub(super) fn descriptor2(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
+        let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
+        let Ok(data) = data else { return self.walk_aborted(control, Some(stage)) };
+        let (features, ste) = (&control.features, self.ste);
+        let (output, raw) = match walk::decode(data.value(), &self.two.tables, self.two.level, features.oas) {
+            Descriptor::Invalid => return self.fault2(EventNumber::F_TRANSLATION),
+            Descriptor::AddressSize => return self.fault2(EventNumber::F_ADDR_SIZE),
+            Descriptor::Table { next, .. } => {
+                self.descend(caches, StageIndex::Two, next);
+                return self.read2();
+            }
+            Descriptor::Leaf { output, raw } => (output, Leaf2([raw])),
+        };
+        if !raw.af() && !ste.s2affd() {
+            return self.fault2(EventNumber::F_ACCESS);
+        }
+        let leaf = self.two.leaf(self.tag2(), self.ipa, output);
+        let rights = rights::stage2(raw, features.xnx);
+        let device = walk::is_device(raw, features.fwb && ste.s2fwb());
+        let entry = Entry { rights, device, ..leaf };
+        if !self.suffices2(&entry) {
+            return self.denied(rights, stage, Manner::stage2(ste));
+        }
+        if self.may_fill && self.tag.kind == Kind::Va {
+            caches.ipa.insert(entry);
+        }
+        self.after_stage2(control, caches, entry)
+    }
+
+    pub(super) fn after_stage2(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
+        let pa = entry.translate(self.ipa);
+        match self.purpose {
+            Purpose::Input if self.tag.kind == Kind::Ipa => self.complete(control, caches, entry),
+            Purpose::Input => {
+                let (one, addr) = (self.leaf1, self.request.addr);
+                let bits = one.bits.min(entry.bits);
+                let combined = Entry {
+                    input: addr & low_mask(TAG_BITS) & !low_mask(bits),
+                    output: pa & !low_mask(bits),
+                    bits,
+                    rights: one.rights.and(entry.rights),
+                    device: entry.device,
+                    ..one
+                };
+                self.complete(control, caches, combined)
+            }
+            purpose => self.read_for(purpose, pa),
+        }
+    }
+}
