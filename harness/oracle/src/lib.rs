@@ -23,6 +23,7 @@ mod invalidation;
 mod memory;
 mod oracle;
 mod past;
+mod ranges;
 mod story;
 #[cfg(test)]
 mod test;

@@ -5,6 +5,7 @@ use crate::finding::{Finding, Kind};
 use crate::invalidation::{Behind, Invalidations};
 use crate::memory::{Memory, Seq};
 use crate::past::{Choices, Old, Past, Present, Reach, Scene};
+use crate::ranges;
 use crate::story::{Said, Sayings, Teller};
 use crate::walk::{self, Outcome};
 use crate::witness::{Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
@@ -21,6 +22,8 @@ pub struct Config {
     pub interrupt_bound: Time,
     /// How long before its record a transaction may have arrived, if the record does not say.
     pub walk_bound: Time,
+    /// How long after a write to its registers an SMMU may act on the old values.
+    pub update_bound: Time,
     /// Changes of words that no walk has read are remembered up to this number.
     pub memory_changes: usize,
     /// Invalidations remembered for each SMMU.
@@ -38,6 +41,7 @@ impl Default for Config {
             event_bound: 100 * US,
             interrupt_bound: 100 * US,
             walk_bound: 5 * US,
+            update_bound: 5 * US,
             memory_changes: 1 << 20,
             invalidations: 1 << 16,
             findings: 100,
@@ -81,12 +85,16 @@ pub struct Oracle {
     grants: Vec<Vec<Range<u64>>>,
     streams: BTreeMap<(SmmuId, u32), OwnerId>,
     in_flight: BTreeMap<u64, InFlight>,
+    /// What endpoints were told: region of physical memory, to the input regions that led there, latest last.
+    answers: BTreeMap<Region, Vec<(Option<u32>, u64)>>,
     sayings: Sayings,
     findings: Vec<Finding>,
     told: BTreeSet<(Kind, SmmuId, u32, u64)>,
     counters: Counters,
     /// Words read by the walk in progress.
     read: Vec<u64>,
+    /// What pages led to, by a hash of the request.
+    recent: Box<[Option<Recent>]>,
     at: Seq,
     time: Time,
 }
@@ -108,6 +116,24 @@ struct Overtaken {
     used: Vec<Old>,
 }
 
+/// The outcome of a walk, good until a word that a walk has read changes.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    /// The request with its page for an address.
+    dma: Dma,
+    at: Seq,
+    outcome: Outcome,
+}
+
+/// Outcomes of walks that are kept.
+const RECENT: usize = 1 << 12;
+
+/// A physical region that a stream's endpoint was told of: SMMU, StreamID, log2 of the size, address.
+type Region = (SmmuId, u32, u8, u64);
+
+/// Input regions remembered for one physical region of an endpoint.
+const ALIASES: usize = 8;
+
 /// Register values of an SMMU change rarely; this many are remembered.
 const REGISTER_HISTORY: usize = 64;
 
@@ -116,9 +142,9 @@ impl Oracle {
     pub fn new(platform: Platform, config: Config) -> Self {
         let streams = platform.streams.iter().map(|s| ((s.smmu, s.sid), s.owner)).collect();
         let mut grants = vec![Vec::new(); platform.owners.len()];
-        for (ranges, owner) in grants.iter_mut().zip(&platform.owners) {
+        for (granted, owner) in grants.iter_mut().zip(&platform.owners) {
             for r in &owner.memory {
-                insert_range(ranges, r.clone());
+                ranges::insert(granted, r.clone());
             }
         }
         Self {
@@ -130,11 +156,13 @@ impl Oracle {
             grants,
             streams,
             in_flight: BTreeMap::new(),
+            answers: BTreeMap::new(),
             sayings: Sayings::default(),
             findings: Vec::new(),
             told: BTreeSet::new(),
             counters: Counters::default(),
             read: Vec::new(),
+            recent: vec![None; RECENT].into(),
             at: 0,
             time: 0,
             config,
@@ -164,10 +192,19 @@ impl Oracle {
             Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
             Fact::Configured { smmu, registers } => self.configured(smmu, registers),
             Fact::Produced { queue, prod, log2size } => {
-                self.invalidations.produced(queue, prod, log2size, self.at)
+                self.invalidations.produced(queue, prod, log2size, self.at);
             }
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
+            Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {
+                let low = walk::ones(bits.into());
+                let answers = self.answers.entry((smmu, sid, bits, pa & !low)).or_default();
+                answers.retain(|known| *known != (ssid, iova & !low));
+                if answers.len() == ALIASES {
+                    answers.remove(0);
+                }
+                answers.push((ssid, iova & !low));
+            }
             Fact::Done { id } => self.done(id),
             Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
             Fact::EventWritten { smmu, record, was_empty } => {
@@ -189,10 +226,10 @@ impl Oracle {
                 self.streams.insert((smmu, sid), owner);
             }
             Fact::Granted { owner, addr, len } => {
-                insert_range(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
+                ranges::insert(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
             }
             Fact::Revoked { owner, addr, len } => {
-                remove_range(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
+                ranges::remove(&mut self.grants[usize::from(owner)], addr..addr.saturating_add(len));
             }
             Fact::Said { by, what } => self.said(by, what),
         }
@@ -266,6 +303,7 @@ impl Oracle {
 
     fn translated(&mut self, dma: Dma, pa: u64) {
         self.counters.translated += 1;
+        let dma = self.looked_up(dma, pa);
         let owner = self.streams.get(&(dma.smmu, dma.sid)).copied();
         match self.judge(&dma, pa) {
             Verdict::Current => self.check_grant(&dma, pa, owner),
@@ -287,10 +325,30 @@ impl Oracle {
         self.in_flight.insert(dma.id, InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
     }
 
+    /// For a transaction that came with a translated address: with the address that the endpoint must have looked up.
+    fn looked_up(&mut self, dma: Dma, pa: u64) -> Dma {
+        if !dma.ats || dma.iova != pa {
+            return dma;
+        }
+        let mut latest = None;
+        for bits in 12..52u8 {
+            let low = walk::ones(bits.into());
+            let known = self.answers.get(&(dma.smmu, dma.sid, bits, pa & !low)).cloned().unwrap_or_default();
+            for (ssid, iova) in known.into_iter().rev() {
+                let dma = Dma { ssid, iova: iova | pa & low, ..dma };
+                if matches!(self.judge(&dma, pa), Verdict::Current | Verdict::Race) {
+                    return dma;
+                }
+                latest = latest.or(Some(dma));
+            }
+        }
+        latest.unwrap_or(dma)
+    }
+
     fn check_grant(&mut self, dma: &Dma, pa: u64, owner: Option<OwnerId>) {
         let Some(owner) = owner else { return };
-        let ranges = &self.grants[usize::from(owner)];
-        if ranges.is_empty() || contains(ranges, pa, u64::from(dma.len.max(1))) {
+        let granted = &self.grants[usize::from(owner)];
+        if granted.is_empty() || ranges::contains(granted, pa, u64::from(dma.len.max(1))) {
             return;
         }
         let (title, story) = self.teller().not_granted(dma, pa, owner);
@@ -436,15 +494,55 @@ impl Oracle {
 
     /// What the tables say now.
     pub(crate) fn expected(&mut self, dma: &Dma) -> Outcome {
+        // Whatever does not decide the outcome is the same in all keys.
+        let key = Dma { id: 0, iova: dma.iova >> 12, len: 0, arrived: None, ats: false, ..*dma };
+        let hash = (key.iova
+            ^ u64::from(key.sid) << 40
+            ^ u64::from(key.ssid.unwrap_or(0)) << 20
+            ^ u64::from(key.smmu))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let slot = (hash >> 40) as usize % RECENT;
+        let fresh = self.newest_change(dma.smmu);
+        if let Some(recent) = &self.recent[slot]
+            && recent.dma == key
+            && recent.at >= fresh
+        {
+            return match recent.outcome {
+                Outcome::Translated { pa, bits } => {
+                    Outcome::Translated { pa: pa & !0xfff | dma.iova & 0xfff, bits }
+                }
+                other => other,
+            };
+        }
+        let outcome = self.walk(dma);
+        // Faults at stage 2 only name the page of an address, so they hold for the page too.
+        self.recent[slot] = Some(Recent { dma: key, at: self.at, outcome });
+        outcome
+    }
+
+    fn walk(&mut self, dma: &Dma) -> Outcome {
         let mut read = std::mem::take(&mut self.read);
         read.clear();
-        let scene = scene(&self.memory, &self.invalidations, &self.smmus, &self.platform, dma);
+        let scene = self.scene(dma);
         let outcome = walk::translate(&mut Present { scene, read: &mut read }, scene.smmu, dma);
         for &addr in &read {
             self.memory.watch(addr);
         }
         self.read = read;
         outcome
+    }
+
+    fn scene<'a>(&'a self, dma: &'a Dma) -> Scene<'a> {
+        let i = usize::from(dma.smmu);
+        Scene {
+            memory: &self.memory,
+            invalidations: &self.invalidations,
+            registers: &self.smmus[i],
+            smmu: &self.platform.smmus[i],
+            answering: &self.platform.memory,
+            dma,
+            update_bound: self.config.update_bound,
+        }
     }
 
     fn judge(&mut self, dma: &Dma, pa: u64) -> Verdict {
@@ -483,7 +581,7 @@ impl Oracle {
     }
 
     fn search(&self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
-        let scene = scene(&self.memory, &self.invalidations, &self.smmus, &self.platform, dma);
+        let scene = self.scene(dma);
         let mut choices = Choices::default();
         for _ in 0..self.config.combinations {
             let mut past = Past { scene, reach, choices: &mut choices, used: Vec::new() };
@@ -511,18 +609,6 @@ enum Search {
     GaveUp,
 }
 
-fn scene<'a>(
-    memory: &'a Memory,
-    invalidations: &'a Invalidations,
-    smmus: &'a [Vec<(Seq, Time, Registers)>],
-    platform: &'a Platform,
-    dma: &'a Dma,
-) -> Scene<'a> {
-    let i = usize::from(dma.smmu);
-    let (registers, smmu) = (&smmus[i], &platform.smmus[i]);
-    Scene { memory, invalidations, registers, smmu, answering: &platform.memory, dma }
-}
-
 /// Whether an outcome is a reason to abort with this event.
 fn explains(outcome: Outcome, event: Option<EventNumber>) -> bool {
     match (outcome, event) {
@@ -545,60 +631,5 @@ fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
         access: crate::witness::Access::default(),
         arrived: Some(time),
         ats: false,
-    }
-}
-
-fn contains(ranges: &[Range<u64>], addr: u64, len: u64) -> bool {
-    let i = ranges.partition_point(|r| r.end <= addr);
-    ranges.get(i).is_some_and(|r| r.start <= addr && addr.saturating_add(len) <= r.end)
-}
-
-fn insert_range(ranges: &mut Vec<Range<u64>>, mut new: Range<u64>) {
-    if new.is_empty() {
-        return;
-    }
-    ranges.retain(|r| {
-        let apart = r.end < new.start || new.end < r.start;
-        if !apart {
-            new = new.start.min(r.start)..new.end.max(r.end);
-        }
-        apart
-    });
-    let i = ranges.partition_point(|r| r.start < new.start);
-    ranges.insert(i, new);
-}
-
-fn remove_range(ranges: &mut Vec<Range<u64>>, gone: Range<u64>) {
-    if gone.is_empty() {
-        return;
-    }
-    let cut = |r: Range<u64>| [r.start..r.end.min(gone.start), r.start.max(gone.end)..r.end];
-    *ranges = ranges.drain(..).flat_map(cut).filter(|r| r.start < r.end).collect();
-}
-
-#[cfg(test)]
-mod ranges {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Against a set of single addresses.
-        #[test]
-        fn behave_like_a_set(steps in prop::collection::vec((any::<bool>(), 0u64..40, 0u64..12), 1..30)) {
-            let (mut ranges, mut set) = (Vec::new(), BTreeSet::new());
-            for (insert, start, len) in steps {
-                if insert {
-                    insert_range(&mut ranges, start..start + len);
-                    set.extend(start..start + len);
-                } else {
-                    remove_range(&mut ranges, start..start + len);
-                    set.retain(|a| !(start..start + len).contains(a));
-                }
-                for a in 0..52 {
-                    prop_assert_eq!(contains(&ranges, a, 1), set.contains(&a));
-                    prop_assert_eq!(contains(&ranges, a, 3), (a..a + 3).all(|b| set.contains(&b)));
-                }
-            }
-        }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Scene<'a> {
     /// Addresses that answer; empty: all.
     pub(crate) answering: &'a [Range<u64>],
     pub(crate) dma: &'a Dma,
+    /// How long an SMMU may go on using register values that were replaced.
+    pub(crate) update_bound: Time,
 }
 
 impl Scene<'_> {
@@ -218,22 +220,19 @@ impl Past<'_> {
         }
     }
 
+    /// Whether the transaction had arrived by then.
+    fn under_way(&self, time: Time) -> bool {
+        self.dma().arrived.is_none_or(|arrived| time >= arrived)
+    }
+
     /// Whether an old value may still be seen.
     fn possible(&self, part: &Part, value: u64, at: Seq, time: Time) -> bool {
         if self.reach == Reach::Ever {
             return true;
         }
         // What does not translate is not cached: only a walk that was under way can have read it.
-        let transient = match part {
-            Part::Descriptor(_) => value & 1 == 0,
-            Part::Registers => true,
-            _ => false,
-        };
-        if transient {
-            self.dma().arrived.is_none_or(|arrived| time >= arrived)
-        } else {
-            self.removed(part, value, at).is_none()
-        }
+        let transient = matches!(part, Part::Descriptor(_)) && value & 1 == 0;
+        if transient { self.under_way(time) } else { self.removed(part, value, at).is_none() }
     }
 
     fn note(&mut self, part: Part, addr: u64, held: u64, change: Change) {
@@ -279,13 +278,15 @@ impl View for Past<'_> {
     fn registers(&mut self) -> Registers {
         let mut found = vec![(self.scene.now(), None)];
         for pair in self.scene.registers.windows(2).rev().take(DEPTH) {
-            let (old, (at, time, new)) = (pair[0].2, pair[1]);
+            let (old, (at, time, _)) = (pair[0].2, pair[1]);
+            // An SMMU that has been enabled does not go back to bypass, nor the other way, once the update is over.
+            let same = old.cr0.smmuen() == self.scene.now().cr0.smmuen();
+            let pending = self.under_way(time + self.scene.update_bound);
             // Another table base shows in entries cached from it.
-            let cached = old.cr0.smmuen() && self.scene.now().cr0.smmuen() && new != old;
-            let kept = cached && self.removed(&Part::Registers, 0, at).is_none();
-            if (kept || self.possible(&Part::Registers, 0, at, time))
-                && found.iter().all(|(known, _)| *known != old)
-            {
+            let kept = same
+                && (self.reach == Reach::Ever
+                    || (old.cr0.smmuen() && self.removed(&Part::Registers, 0, at).is_none()));
+            if (kept || pending) && found.iter().all(|(known, _)| *known != old) {
                 found.push((old, Some((at, time))));
             }
         }

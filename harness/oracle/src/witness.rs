@@ -84,16 +84,16 @@ pub struct Owner {
     pub memory: Vec<Range<u64>>,
 }
 
-/// Registers that decide how an SMMU treats traffic, as it has acknowledged them.
+/// Registers that decide how an SMMU treats traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
-    /// Enables, as CR0ACK has them.
+    /// Enables.
     pub cr0: CR0,
     /// StreamWorld of EL2 and recording of unknown StreamIDs.
     pub cr2: CR2,
     /// Treatment of traffic while SMMUEN is clear.
     pub gbpa: GBPA,
-    /// Interrupt enables, as IRQ_CTRLACK has them.
+    /// Interrupt enables.
     pub irq_ctrl: IRQ_CTRL,
     /// Stream table.
     pub strtab_base: STRTAB_BASE,
@@ -142,7 +142,8 @@ pub struct Dma {
     pub sid: u32,
     /// SubstreamID, if it carries one.
     pub ssid: Option<u32>,
-    /// Input address.
+    /// Input address. For a transaction that came with a translated address either the address that the endpoint
+    /// looked up, or the translated one: then [`Fact::AtsAnswered`] says what it stands for.
     pub iova: u64,
     /// Length in bytes, at least 1; does not cross a page.
     pub len: u32,
@@ -176,7 +177,8 @@ pub enum Fact<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// An SMMU begins to act on these register values.
+    /// Software wrote these register values, or the SMMU acknowledged them; either will do, see
+    /// [`Config::update_bound`](crate::Config::update_bound).
     Configured {
         /// Which SMMU.
         smmu: SmmuId,
@@ -210,6 +212,21 @@ pub enum Fact<'a> {
         dma: Dma,
         /// Physical address of its first byte.
         pa: u64,
+    },
+    /// An endpoint was given a translation to keep.
+    AtsAnswered {
+        /// Which SMMU answered.
+        smmu: SmmuId,
+        /// StreamID.
+        sid: u32,
+        /// SubstreamID, if the request carried one.
+        ssid: Option<u32>,
+        /// Input address.
+        iova: u64,
+        /// Physical address.
+        pa: u64,
+        /// log2 of the size of the region that the answer covers, at least 12.
+        bits: u8,
     },
     /// The memory access of a transaction has been performed.
     Done {

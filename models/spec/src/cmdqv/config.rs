@@ -72,8 +72,14 @@ mod test {
     use crate::regs::{Block, RegFile, check_table};
     use crate::smmu::page0::Fact;
 
-    /// Masks of the Linux driver.
-    const LINUX: &[Fact] = &[
+    /// Masks of the Linux driver and, for the rest, of the QEMU model.
+    const MASKS: &[Fact] = &[
+        ("CONFIG", "per_cmd_offset", 0xe),
+        ("CONFIG", "cmdq_max_clk_batch", 0xff0),
+        ("CONFIG", "cmdq_max_cmd_batch", 0xf_f000),
+        ("CONFIG", "cons_dram_en", 1 << 20),
+        ("PARAM", "ver", 0xf),
+        ("PARAM", "num_sid_per_vm_log2", 0xf000),
         ("CONFIG", "cmdqv_en", 1),
         ("PARAM", "num_vintf_log2", 0xf00),
         ("PARAM", "num_vcmdq_log2", 0x0f0),
@@ -81,10 +87,10 @@ mod test {
     ];
 
     #[test]
-    fn agrees_with_linux() {
+    fn agrees_with_other_readers() {
         check_table::<Config>();
         check_table::<AllocEntry>();
-        for &(reg, field, want) in LINUX {
+        for &(reg, field, want) in MASKS {
             let desc = Config::by_name(reg).unwrap().desc();
             assert_eq!(desc.field(field).map(crate::regs::FieldDesc::mask), Some(want), "{reg}.{field}");
         }

@@ -10,6 +10,8 @@ crate::open_enum! {
         2 CERROR_ABT,
         /// An ATC_INV did not complete before the CMD_SYNC.
         3 CERROR_ATC_INV_SYNC,
+        /// VCMDQs only: the owner may not send this command or name this stream.
+        4 CERROR_ILL_ACCESS,
     }
 }
 
@@ -70,6 +72,8 @@ mod test {
             (CommandError::CERROR_ILL, 1),
             (CommandError::CERROR_ABT, 2),
             (CommandError::CERROR_ATC_INV_SYNC, 3),
+            // The last is from the QEMU model of the CMDQV.
+            (CommandError::CERROR_ILL_ACCESS, 4),
         ] {
             assert_eq!(error.0, want, "{error}");
         }
