@@ -159,11 +159,11 @@ impl Psmmu {
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes();
+                let dropped = self.triggers.cfgi.strikes() | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes();
+                let dropped = self.triggers.tlbi.strikes() | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),
@@ -182,6 +182,11 @@ impl Psmmu {
             }
         }
         self.retire(&command, Ok(()), cx);
+    }
+
+    /// Whether an invalidation is lost because it must be repeated.
+    fn is_lost(&mut self, command: &Issued) -> bool {
+        self.repeats.as_mut().is_some_and(|repeats| repeats.loses(command.port, command.executed))
     }
 
     /// Removes what an invalidation covers; translations in flight that it covers must not bring it back.
@@ -259,6 +264,9 @@ impl Psmmu {
         self.retire(&command, result, cx);
         if result.is_err() {
             return;
+        }
+        if let Some(repeats) = &mut self.repeats {
+            repeats.synced(port);
         }
         match sync.signal {
             Signal::None => {}

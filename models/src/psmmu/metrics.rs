@@ -27,7 +27,7 @@ pub struct Metrics {
     pub(super) syncs_started: BTreeMap<usize, Time>,
     /// Wake-up events of CMD_SYNC (SIG_SEV).
     pub wake_events: u64,
-    /// Invalidations that a fault of the environment swallowed.
+    /// Invalidations that a fault of the environment or an erratum swallowed.
     pub invalidations_dropped: u64,
     /// Cache entries that invalidations removed.
     pub entries_removed: u64,
@@ -160,6 +160,11 @@ impl Psmmu {
             ] {
                 row(&format!("{name}.{suffix}"), value);
             }
+        }
+        if let Some(cmdqv) = &self.cmdqv {
+            rows.extend(
+                cmdqv.metrics().rows().into_iter().map(|(name, value)| (format!("cmdqv.{name}"), value)),
+            );
         }
         rows
     }

@@ -17,6 +17,7 @@
 //! memory access included (unless a fault of the environment says otherwise).
 
 mod commands;
+mod erratum;
 mod events;
 mod faults;
 mod metrics;
@@ -39,6 +40,7 @@ use sim::{Component, Cx, Time};
 use spec::smmu::CommandError;
 
 use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
+use crate::cmdqv::knobs::RepeatInvalidations;
 use crate::cmdqv::{Cmdqv, CmdqvConfig, Ticket};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
 use crate::record::Record;
@@ -51,6 +53,7 @@ use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
+use self::erratum::Repeats;
 use self::faults::Triggers;
 use self::tags::Tags;
 use self::tbu::Tbu;
@@ -97,7 +100,7 @@ impl PsmmuConfig {
 }
 
 /// All that a pSMMU hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum In {
     /// An access to its registers.
     Bus(Transaction),
@@ -144,7 +147,7 @@ pub enum Wake {
 }
 
 /// All that a pSMMU says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// A transaction of its own, or a translated one of an endpoint.
     Bus(Transaction),
@@ -196,6 +199,8 @@ pub struct Psmmu {
     arbiter: Arbiter,
     engine: Engine,
     executing: Option<Executing>,
+    /// Present where invalidations must be repeated.
+    repeats: Option<Repeats>,
     ready: BitVec,
     /// Something happened that may let a command be fetched or executed.
     kicked: bool,
@@ -238,6 +243,8 @@ impl Psmmu {
             None => None,
         };
         let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
+        let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
         let mut this = Self {
             control: registers.control(),
             caches: Caches::new(&config.caches),
@@ -246,6 +253,7 @@ impl Psmmu {
             arbiter: Arbiter::default(),
             engine: Engine::new(ports),
             executing: None,
+            repeats: erratum.then(|| Repeats::new(ports)),
             ready: BitVec::repeat(false, ports),
             kicked: false,
             atc: BTreeMap::new(),

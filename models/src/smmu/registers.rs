@@ -50,6 +50,8 @@ pub struct Write {
     pub value: u64,
     /// What the device has to do.
     pub change: Change,
+    /// Some of what was written was not stored: read-only, or at a time when it must not be written.
+    pub ignored: bool,
 }
 
 /// A register of either page.
@@ -93,6 +95,15 @@ pub struct Registers {
     features: Features,
     /// GBPA as it acts on traffic: the register shows new values before they hold.
     gbpa: GBPA,
+}
+
+/// The name of the register at this offset, for messages.
+pub fn name(offset: u32) -> &'static str {
+    match Place::of_word(offset) {
+        Some((Place::Zero(reg), _)) => reg.name(),
+        Some((Place::One(reg), _)) => reg.name(),
+        None => "reserved",
+    }
 }
 
 impl Registers {
@@ -167,17 +178,17 @@ impl Registers {
         self.store(place, whole)
     }
 
-    fn store(&mut self, place: Place, value: u64) -> Option<Write> {
+    fn store(&mut self, place: Place, wanted: u64) -> Option<Write> {
         let change = match place {
-            Place::Zero(reg) if self.exists(reg) => self.store_zero(reg, value),
-            Place::One(reg) if self.exists_one(reg) => self.store_one(reg, value),
+            Place::Zero(reg) if self.exists(reg) => self.store_zero(reg, wanted),
+            Place::One(reg) if self.exists_one(reg) => self.store_one(reg, wanted),
             _ => return None,
         };
-        let value = match place {
-            Place::Zero(reg) => self.page0.read(reg),
-            Place::One(reg) => self.page1.read(reg),
+        let (value, mask) = match place {
+            Place::Zero(reg) => (self.page0.read(reg), reg.desc().mask()),
+            Place::One(reg) => (self.page1.read(reg), reg.desc().mask()),
         };
-        Some(Write { offset: place.offset(), value, change })
+        Some(Write { offset: place.offset(), value, change, ignored: (value ^ wanted) & mask != 0 })
     }
 
     /// Whether the features bring this register along; if not it is RES0.
@@ -498,6 +509,7 @@ mod test {
             let before = r.read(offset, len);
             r.write(offset, len, u64::MAX);
             assert_eq!(r.read(offset, len), before, "offset {offset:#x} with CR0={cr0} IRQ_CTRL={irq}");
+            assert!(r.write(offset, len, u64::MAX)[0].unwrap().ignored, "and the driver is told");
             if cr0 | irq != 0 {
                 let mut free = reset();
                 free.write(offset, len, u64::MAX);

@@ -170,6 +170,19 @@ fn a_timeout_left_by_a_disabled_queue_is_the_main_queues() {
 }
 
 #[test]
+fn with_the_erratum_invalidations_must_be_repeated() {
+    use crate::cmdqv::knobs::{Knobs, RepeatInvalidations};
+    let knobs = Knobs { repeat_invalidations: RepeatInvalidations::On, ..Knobs::default() };
+    let mut b = bench_with(|c| c.cmdqv = Some((CMDQV, CmdqvConfig { knobs, ..CmdqvConfig::default() })));
+    b.read_page(1);
+    b.unmap(1);
+    for stale in [true, false] {
+        b.submit(&[Command::tlbi_s2_ipa(VMID, 0x1000, true), Command::sync()]);
+        assert_eq!(matches!(b.read_page(1), DmaResult::Ok(_)), stale);
+    }
+}
+
+#[test]
 fn registers_beyond_the_region_abort() {
     let mut b = bench();
     let size = b.psmmu.cmdqv().unwrap().size();

@@ -265,15 +265,15 @@ impl Bench {
                     self.queue.push(when, Event::Psmmu(woken));
                 }
                 for (when, said) in std::mem::take(&mut self.cx.said) {
-                    self.hear(when, said);
+                    self.hear(when, &said);
                 }
             }
             Event::Memory(transaction) => self.serve(now, &transaction),
         }
         true
     }
-    fn hear(&mut self, when: Time, said: Out) {
-        match said {
+    fn hear(&mut self, when: Time, said: &Out) {
+        match *said {
             Out::Bus(transaction) => self.queue.push(when, Event::Memory(transaction)),
             Out::Respond(response) => self.answers.push(response.result.unwrap_or(Data::EMPTY)),
             Out::Dma(completion) => self.completions.push((when, completion)),
