@@ -84,7 +84,7 @@ pub struct Oracle {
     /// Ranges of each owner; sorted, not touching.
     grants: Vec<Vec<Range<u64>>>,
     streams: BTreeMap<(SmmuId, u32), OwnerId>,
-    in_flight: BTreeMap<u64, InFlight>,
+    in_flight: BTreeMap<(SmmuId, u64), InFlight>,
     /// What endpoints were told: region of physical memory, to the input regions that led there, latest last.
     answers: BTreeMap<Region, Vec<(Option<u32>, u64)>>,
     sayings: Sayings,
@@ -205,7 +205,7 @@ impl Oracle {
                 }
                 answers.push((ssid, iova & !low));
             }
-            Fact::Done { id } => self.done(id),
+            Fact::Done { smmu, id } => self.done((smmu, id)),
             Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
             Fact::EventWritten { smmu, record, was_empty } => {
                 self.event_written(smmu, EventRecord(record), was_empty);
@@ -279,7 +279,7 @@ impl Oracle {
         if smmus.is_empty() {
             return;
         }
-        let suspects: Vec<u64> = self
+        let suspects: Vec<_> = self
             .in_flight
             .iter()
             .filter(|(_, f)| {
@@ -322,7 +322,8 @@ impl Oracle {
                 self.find(Kind::IsolationBreach, &dma, title, story);
             }
         }
-        self.in_flight.insert(dma.id, InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
+        self.in_flight
+            .insert((dma.smmu, dma.id), InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
     }
 
     /// For a transaction that came with a translated address: with the address that the endpoint must have looked up.
@@ -355,7 +356,7 @@ impl Oracle {
         self.find(Kind::IsolationBreach, dma, title, story);
     }
 
-    fn done(&mut self, id: u64) {
+    fn done(&mut self, id: (SmmuId, u64)) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         if let Some(overtaken) = &flight.overtaken
             && self.time > overtaken.time
@@ -373,7 +374,7 @@ impl Oracle {
 
     fn aborted(&mut self, dma: Dma, event: Option<EventNumber>) {
         self.counters.aborted += 1;
-        self.in_flight.remove(&dma.id);
+        self.in_flight.remove(&(dma.smmu, dma.id));
         let mut outcomes = Vec::new();
         let legal = self.some_outcome(&dma, &mut |outcome| {
             if !outcomes.contains(&outcome) {

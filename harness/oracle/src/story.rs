@@ -289,9 +289,7 @@ impl Teller<'_> {
     fn who_kept_it(&self, dma: &Dma, used: &[Old]) -> String {
         let (smmu, since) = (self.smmu(dma.smmu), used.iter().map(|o| o.at).min().unwrap_or(0));
         if dma.ats {
-            return format!(
-                "the endpoint kept the translation: its ATC_INV was consumed, {smmu} is not to blame for the lookup"
-            );
+            return "the endpoint's own cache kept it although the ATC_INV for it was complete".to_owned();
         }
         let here = self
             .invalidations

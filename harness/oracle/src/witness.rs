@@ -134,7 +134,7 @@ pub struct Access {
 /// One client transaction at its SMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dma {
-    /// Identity, unique while the transaction is in flight.
+    /// Identity, unique within its SMMU while the transaction is in flight.
     pub id: u64,
     /// The SMMU in its path.
     pub smmu: SmmuId,
@@ -230,6 +230,8 @@ pub enum Fact<'a> {
     },
     /// The memory access of a transaction has been performed.
     Done {
+        /// The SMMU in its path.
+        smmu: SmmuId,
         /// Identity of the transaction.
         id: u64,
     },

@@ -291,12 +291,12 @@ impl Bench {
             Do::Use(smmu, sid, iova, pa) => {
                 let dma = self.dma(smmu, sid, iova);
                 self.see(Fact::Translated { dma, pa });
-                self.see(Fact::Done { id: dma.id });
+                self.see(Fact::Done { smmu: dma.smmu, id: dma.id });
             }
             Do::Ats(sid, iova, pa) => {
                 let dma = Dma { ats: true, ..self.dma(0, sid, iova) };
                 self.see(Fact::Translated { dma, pa });
-                self.see(Fact::Done { id: dma.id });
+                self.see(Fact::Done { smmu: dma.smmu, id: dma.id });
             }
             Do::Answer(sid, iova, pa) => {
                 self.see(Fact::AtsAnswered { smmu: 0, sid, ssid: None, iova, pa, bits: 12 });
@@ -305,7 +305,7 @@ impl Bench {
                 let dma = self.dma(smmu, sid, iova);
                 self.see(Fact::Translated { dma, pa });
             }
-            Do::Finish => self.see(Fact::Done { id: self.next_dma }),
+            Do::Finish => self.see(Fact::Done { smmu: 0, id: self.next_dma }),
             Do::Abort(sid, iova, event) => {
                 let dma = self.dma(0, sid, iova);
                 self.see(Fact::Aborted { dma, event: event.map(|e| e.0) });
