@@ -25,3 +25,6 @@ pub mod pgtable;
 pub mod smmu;
 pub mod sync;
 pub mod vmm;
+
+#[cfg(test)]
+mod testing;

@@ -10,6 +10,8 @@
 
 mod interrupt;
 mod lvcmdq;
+#[cfg(test)]
+mod test;
 mod vintf;
 
 pub use interrupt::VintfErrorSink;

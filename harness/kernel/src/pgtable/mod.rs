@@ -87,6 +87,9 @@ fn link(granule: Granule, addr: u64) -> u64 {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod test {
     use super::*;
 

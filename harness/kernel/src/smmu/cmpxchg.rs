@@ -1,7 +1,6 @@
 //! The insertion algorithm of Linux: one word holds producer index, ownership flag and consumer index, and changes by
 //! compare and swap.
 
-use super::poll::Backoff;
 use super::queue::{CommandQueue, Reserved, SyncBy};
 use crate::access::Access;
 use crate::errno::Errno;
@@ -19,20 +18,18 @@ fn split(word: u64) -> (u32, u32) {
 impl CommandQueue {
     pub(super) async fn reserve_cmpxchg<A: Access>(&self, cpu: &A, n: u32) -> Result<Reserved, Errno> {
         let mut word = cpu.read64(self.hot.reserve).await;
-        let mut backoff: Option<Backoff> = None;
+        let mut end = None;
         loop {
             let (prod, cons) = split(word);
             if !self.ring.has_space(prod, cons, n) {
-                if backoff.is_none() {
+                let end = *end.get_or_insert_with(|| {
                     self.counters.lock().full += 1;
+                    cpu.now() + self.setup.timeout
+                });
+                if cpu.now() >= end {
+                    return Err(Errno::ETIMEDOUT);
                 }
-                let backoff = backoff.get_or_insert_with(|| self.backoff(cpu));
-                word = self.refresh(cpu).await;
-                let (prod, cons) = split(word);
-                if !self.ring.has_space(prod, cons, n) {
-                    backoff.pause(cpu).await?;
-                    word = cpu.read64(self.hot.reserve).await;
-                }
+                word = self.until_not_full(cpu).await?;
                 continue;
             }
             let new = u64::from(self.ring.add(prod, n)) | OWNED | u64::from(cons) << 32;
@@ -45,31 +42,39 @@ impl CommandQueue {
     }
 
     /// Updates the consumer half from the register, unless a CPU still waits for its CMD_SYNC: the slot must not be
-    /// used again before it has seen it. Returns the word.
-    async fn refresh<A: Access>(&self, cpu: &A) -> u64 {
+    /// used again before it has seen it. Then waits until somebody else updates it. Returns the word.
+    async fn until_not_full<A: Access>(&self, cpu: &A) -> Result<u64, Errno> {
         if cpu.compare_swap(self.hot.third, 0, EXCLUSIVE).await.is_ok() {
             let cons = self.read_cons(cpu).await;
             self.set_cons(cpu, cons).await;
             cpu.barrier().await;
-            cpu.write64(self.hot.third, 0).await;
+            // Adding the top bit clears it.
+            cpu.fetch_add(self.hot.third, EXCLUSIVE).await;
+            cpu.sleep(self.setup.costs.relax).await;
+            return Ok(cpu.read64(self.hot.reserve).await);
         }
-        cpu.read64(self.hot.reserve).await
+        let mut backoff = self.backoff(cpu);
+        loop {
+            backoff.pause(cpu).await?;
+            let word = cpu.read64(self.hot.reserve).await;
+            let (prod, cons) = split(word);
+            if !self.ring.is_full(prod, cons) {
+                return Ok(word);
+            }
+        }
     }
     async fn set_cons<A: Access>(&self, cpu: &A, cons: u32) {
         cpu.write32(self.hot.reserve + 4, cons).await;
     }
 
-    /// Keeps the consumer half from moving until [`CommandQueue::let_cons_go`].
+    /// Keeps the consumer half from moving until [`CommandQueue::let_cons_go`]. Unlike Linux, who comes during an update
+    /// keeps its count, so that CPUs that look for space cannot starve those that would make some.
     pub(super) async fn hold_cons<A: Access>(&self, cpu: &A) {
-        if cpu.fetch_add(self.hot.third, 1).await & EXCLUSIVE == 0 {
-            return;
-        }
-        loop {
-            let held = cpu.read64(self.hot.third).await;
+        let mut held = cpu.fetch_add(self.hot.third, 1).await;
+        while held & EXCLUSIVE != 0 {
+            held = cpu.read64(self.hot.third).await;
             if held & EXCLUSIVE != 0 {
                 cpu.wait_while64(self.hot.third, held, None).await;
-            } else if cpu.compare_swap(self.hot.third, held, held + 1).await.is_ok() {
-                return;
             }
         }
     }

@@ -13,6 +13,8 @@ const JOINED: u64 = 1 << 48;
 const POSITION: u64 = JOINED - 1;
 /// A waiter for a message looks at the consumer position this often, lest it miss both.
 const RECHECK: Time = Time::us(10);
+/// A waiter for space reads the register this often.
+const LOOK_AGAIN: Time = Time::us(1);
 
 impl CommandQueue {
     pub(super) async fn reserve_fetch_add<A: Access>(&self, cpu: &A, n: u32) -> Result<Reserved, Errno> {
@@ -22,17 +24,27 @@ impl CommandQueue {
         let free_at = (start + u64::from(n)).saturating_sub(self.ring.entries().into());
         if cpu.read64(self.hot.third).await < free_at {
             self.counters.lock().full += 1;
-            // The slots are ours for good, so there is no way back: who gives up here blocks everybody.
-            loop {
-                let mut backoff = self.backoff(cpu);
-                while self.advance(cpu).await < free_at && backoff.pause(cpu).await.is_ok() {}
-                if cpu.read64(self.hot.third).await >= free_at {
-                    break;
-                }
-                self.counters.lock().timeouts += 1;
-            }
+            self.wait_space(cpu, free_at).await;
         }
         Ok(Reserved { start, owner: word & !POSITION == 0 })
+    }
+
+    /// Waits until the consumer position reaches `free_at`. The slots are ours for good, so there is no way back: who
+    /// gave up here would block everybody for ever. Time-outs are counted.
+    async fn wait_space<A: Access>(&self, cpu: &A, free_at: u64) {
+        let mut end = cpu.now() + self.setup.timeout;
+        loop {
+            let known = self.advance(cpu).await;
+            if known >= free_at {
+                return;
+            }
+            if cpu.now() >= end {
+                self.counters.lock().timeouts += 1;
+                end = cpu.now() + self.setup.timeout;
+            }
+            // Whoever advances the position wakes all who wait for it; if nobody does, look at the register.
+            cpu.wait_while64(self.hot.third, known, Some(LOOK_AGAIN)).await;
+        }
     }
 
     /// Takes the running consumer position along to CONS; returns it. The hardware is never more than a ring ahead of

@@ -24,6 +24,8 @@ mod reset;
 mod ring;
 mod stream;
 mod table;
+#[cfg(test)]
+mod test;
 
 pub use config::{Config, Costs, Insertion, Interrupts, Wanted};
 pub use domain::{Domain, DomainKind};

@@ -28,7 +28,7 @@ pub(crate) async fn poll32<A: Access>(
     }
 }
 
-/// The pause between polls of a queue: ten spins, then sleeps that double from a microsecond on. Sleeping rather than
+/// The pause between polls of a queue: spins, ten times at most, between sleeps that double from a microsecond on. Sleeping rather than
 /// spinning lets other tasks of the core run; on silicon it is a delay loop.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -58,6 +58,7 @@ impl Backoff {
         } else {
             cpu.sleep(self.delay).await;
             self.delay = self.delay * 2;
+            self.spins = 0;
         }
         Ok(())
     }

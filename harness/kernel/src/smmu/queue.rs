@@ -53,7 +53,7 @@ pub struct QueueCounters {
     pub syncs: u64,
     /// Writes of PROD.
     pub publications: u64,
-    /// Insertions that found the queue full at first.
+    /// Insertions that saw no space at first; software's copy of CONS may have been old.
     pub full: u64,
     /// Time spent in insertion calls.
     pub issue: Time,
