@@ -243,7 +243,7 @@ impl Bench {
                 self.psmmu.on(heard, &mut cx);
                 self.wake(&mut cx.woken, Event::Psmmu);
                 self.note(now, &mut cx.notes);
-                cx.said.into_iter().for_each(|(at, said)| self.psmmu_said(at, said));
+                cx.said.into_iter().for_each(|(at, said)| self.psmmu_said(at, &said));
             }
         }
         true
@@ -286,8 +286,8 @@ impl Bench {
         }
     }
 
-    fn psmmu_said(&mut self, at: Time, said: psmmu::Out) {
-        match said {
+    fn psmmu_said(&mut self, at: Time, said: &psmmu::Out) {
+        match *said {
             psmmu::Out::Bus(transaction) => self.route(at, transaction),
             psmmu::Out::Respond(response) => self.respond(at + HOP, response),
             psmmu::Out::Dma(completion) => self.dma.push(completion.result),
