@@ -315,6 +315,7 @@ impl Bench {
         let event = match response.to {
             Requester::Cpu(i) => Event::Core(i, cpu::In::Response(response)),
             Requester::Psmmu(_) => Event::Psmmu(psmmu::In::Response(response)),
+            Requester::Pair(_) => panic!("this machine has one of each"),
         };
         self.queue.push(at, event);
     }
