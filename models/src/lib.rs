@@ -22,4 +22,5 @@ pub mod memory;
 pub mod psmmu;
 pub mod record;
 pub mod smmu;
+pub mod smmuv2;
 pub mod system;
