@@ -10,6 +10,7 @@
 //! | [`pgtable`] | stage-1 and stage-2 translation tables |
 //! | [`smmu`] | the SMMUv3 driver |
 //! | [`cmdqv`] | the Tegra241 CMDQV driver |
+//! | [`smmuv2`] | several SMMUv2 instances as one, by broadcast |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -23,6 +24,7 @@ pub mod iommufd;
 pub mod journal;
 pub mod pgtable;
 pub mod smmu;
+pub mod smmuv2;
 pub mod sync;
 pub mod vmm;
 

@@ -77,10 +77,8 @@ impl NvidiaSmmu {
             let iova = self.registers.read64_of(cpu, instance, Place::Global(Global::sGFAR)).await;
             let sid = self.registers.read32_of(cpu, instance, Place::Global(Global::sGFSYNR1)).await;
             self.registers.clear(cpu, instance, Place::Global(Global::sGFSR), status).await;
-            self.journal.push(
-                cpu.now(),
-                Note::GlobalError { by: Actor::Host, smmu: self.index(), bits: status },
-            );
+            self.journal
+                .push(cpu.now(), Note::GlobalError { by: Actor::Host, smmu: self.index(), bits: status });
             faults.push(GlobalFault { instance, status, iova, sid });
         }
         faults

@@ -213,7 +213,11 @@ impl Bench {
     }
     fn register(&self, instance: u64, place: Place) -> u64 {
         let len = place.bytes() as u8;
-        self.cpu.0.lock().access(BASE + instance * 0x1_0000 + u64::from(place.offset()), Op::Read { len }).value()
+        self.cpu
+            .0
+            .lock()
+            .access(BASE + instance * 0x1_0000 + u64::from(place.offset()), Op::Read { len })
+            .value()
     }
 }
 
@@ -234,8 +238,7 @@ fn every_instance_is_programmed_alike() {
 #[test]
 fn a_stale_translation_survives_where_the_invalidation_was_not_written() {
     // (what the invalidations reach, whether EVEN and ODD still work after the unmap)
-    for (broadcast, want) in
-        [(Broadcast::All, [false, false]), (Broadcast::NotInvalidations, [false, true])]
+    for (broadcast, want) in [(Broadcast::All, [false, false]), (Broadcast::NotInvalidations, [false, true])]
     {
         let bench = Bench::new(|_, b| *b = broadcast);
         let domain = bench.domain();
@@ -306,7 +309,10 @@ fn only_small_pages_and_no_table_is_ever_freed() {
     assert!(
         matches!(
             notes[..],
-            [Note::Unmapping { iova: BLOCK, len: BLOCK, .. }, Note::Unmapped { iova: BLOCK, pa: PA, len: BLOCK, .. }]
+            [
+                Note::Unmapping { iova: BLOCK, len: BLOCK, .. },
+                Note::Unmapped { iova: BLOCK, pa: PA, len: BLOCK, .. }
+            ]
         ),
         "{notes:?}"
     );
