@@ -225,7 +225,7 @@ impl Bench {
 fn every_instance_is_programmed_alike() {
     let bench = Bench::new(|config, _| config.engines = vec![EngineTiming::default(); 3]);
     let domain = bench.domain();
-    for reg in [Bank::SCTLR, Bank::TCR, Bank::TCR2, Bank::TTBR0, Bank::MAIR0, Bank::MAIR1] {
+    for reg in [Bank::SCTLR, Bank::TCR, Bank::TCR2, Bank::TTBR0, Bank::MAIR0] {
         let [first, second, third] = [0, 1, 2].map(|n| bench.register(n, Place::Bank { n: 0, reg }));
         assert!(first != 0 && first == second && second == third, "{reg}");
     }
