@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod platform;
 pub mod preset;
 pub mod reference;
+pub mod register;
 pub mod report;
 pub mod schema;
 pub mod step;

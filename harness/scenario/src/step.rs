@@ -942,6 +942,9 @@ pub fn read_step(node: &Node, index: usize, kinds: &[StepKind], text: &str, cx: 
         None => Some(Expected::Ok),
     };
     let action = Action::read(kind.word, &fields, cx);
+    if let Some(action) = &action {
+        known_register(node, action, cx);
+    }
     let pardoned = std::mem::take(&mut cx.pardonable);
     if expect == Some(Expected::Ok) {
         cx.diagnostics.extend(pardoned);
@@ -958,6 +961,28 @@ pub fn read_step(node: &Node, index: usize, kinds: &[StepKind], text: &str, cx: 
         span: node.span.clone(),
         line: crate::diagnostic::line_of(text, node.get("do").map_or(node.span.start, |e| e.key.start)),
     })
+}
+
+/// Rejects the name of a register that its block does not have.
+fn known_register(node: &Node, action: &Action, cx: &mut Cx) {
+    let (block, reg) = match action {
+        Action::RegRead(args) => (args.block, &args.reg),
+        Action::RegWrite(args) => (args.block, &args.reg),
+        Action::Poll(args) => (args.block, &args.reg),
+        _ => return,
+    };
+    let Err(names) = crate::register::locate(block, reg) else { return };
+    let Register::Name(name, _) = reg else { unreachable!("offsets are always found") };
+    let span = node.get("reg").map_or(node.span.clone(), |e| e.node.span.clone());
+    let names = || names.iter().map(String::as_str);
+    let label = suggest::nearest(name, names())
+        .map_or_else(|| "unknown register".to_owned(), |near| format!("did you mean `{near}`?"));
+    let diagnostic = Diagnostic::at(span, format!("this block has no register `{name}`")).label(label);
+    cx.diagnostics.push(if names().next().is_none() {
+        diagnostic.help("registers of this block are given by offset, like reg = 0x84")
+    } else {
+        diagnostic.help(format!("its registers: {}", suggest::list(names(), 80)))
+    });
 }
 
 fn read_kind<'k>(node: &Node, kinds: &'k [StepKind], cx: &mut Cx) -> Option<&'k StepKind> {
