@@ -252,7 +252,7 @@ impl Place {
         let within = offset % PAGE;
         let element = |reg: u32, count: u8| {
             let n = (within.checked_sub(reg)?) / 4;
-            (within % 4 == 0 && n < u32::from(count)).then_some(n as u8)
+            (within.is_multiple_of(4) && n < u32::from(count)).then_some(n as u8)
         };
         match offset / PAGE {
             0 => Global::decode_word(within).map(|(reg, upper)| (Self::Global(reg), upper)).or_else(|| {
