@@ -17,7 +17,7 @@ impl Default for Latency {
 impl Latency {
     /// Counts one latency.
     pub fn record(&mut self, t: Time) {
-        self.0.saturating_record(t.as_ps());
+        self.0.record(t.as_ps()).expect("the histogram grows as needed");
     }
     /// How many were counted.
     pub fn count(&self) -> u64 {
@@ -34,5 +34,26 @@ impl Latency {
     /// The longest; zero when empty.
     pub fn max(&self) -> Time {
         Time::ps(self.0.max())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn long_latencies_keep_three_digits() {
+        let mut latency = Latency::default();
+        for us in 1..=100 {
+            latency.record(Time::us(us));
+        }
+        let near = |got: Time, want: Time| {
+            let (got, want) = (got.as_ps() as f64, want.as_ps() as f64);
+            assert!((got - want).abs() / want < 0.002, "{got} {want}");
+        };
+        near(latency.quantile(0.5), Time::us(50));
+        near(latency.max(), Time::us(100));
+        near(latency.mean(), Time::ns(50_500));
+        assert_eq!(latency.count(), 100);
     }
 }
