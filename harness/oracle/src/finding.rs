@@ -1,6 +1,6 @@
 //! What the oracle has to say.
 
-use crate::witness::Time;
+use crate::witness::{SmmuId, Time};
 use std::fmt;
 
 /// Which promise was broken.
@@ -53,6 +53,10 @@ pub struct Finding {
     pub kind: Kind,
     /// When it was broken.
     pub time: Time,
+    /// The SMMU it is about.
+    pub smmu: SmmuId,
+    /// The StreamID there, unless it is about the SMMU as a whole.
+    pub sid: Option<u32>,
     /// One line.
     pub title: String,
     /// What happened, in order, one line each.
@@ -84,8 +88,14 @@ mod test {
 
     #[test]
     fn prints() {
-        let f =
-            Finding { kind: Kind::StaleUse, time: 12_345_678, title: "t".into(), story: vec!["a".into()] };
+        let f = Finding {
+            kind: Kind::StaleUse,
+            time: 12_345_678,
+            smmu: 0,
+            sid: None,
+            title: "t".into(),
+            story: vec!["a".into()],
+        };
         assert_eq!(f.to_string(), "stale-use at 12.345 us: t\n  a");
     }
 }

@@ -102,6 +102,13 @@ impl Invalidations {
         }
     }
 
+    /// The queue begins anew at this index.
+    pub(crate) fn restarted(&mut self, queue: Queue, index: u32) {
+        let pending = self.queues.entry(queue).or_default();
+        pending.produced.clear();
+        pending.prod = index;
+    }
+
     /// A command was consumed. For a CMD_SYNC, returns the SMMUs for which it completed something.
     pub(crate) fn consumed(
         &mut self,
@@ -524,6 +531,14 @@ mod test {
         assert_eq!([2, 3, 0, 1].map(|i| consume(&mut all, i)), [13; 4], "a full ring, wrapped");
         all.produced(queue, 1, 2, 14);
         assert_eq!(consume(&mut all, 0), 0, "PROD moved back");
+        all.produced(queue, 3, 2, 15);
+        all.restarted(queue, 0);
+        all.produced(queue, 3, 2, 16);
+        assert_eq!(
+            [0, 1, 2].map(|i| consume(&mut all, i)),
+            [16; 3],
+            "what was handed over at 15 is forgotten"
+        );
     }
 
     #[test]

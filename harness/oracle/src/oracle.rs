@@ -105,6 +105,8 @@ struct InFlight {
     pa: u64,
     at: Seq,
     time: Time,
+    /// It uses what had already changed.
+    raced: bool,
     /// The CMD_SYNC that should have waited for it.
     overtaken: Option<Overtaken>,
 }
@@ -194,6 +196,7 @@ impl Oracle {
             Fact::Produced { queue, prod, log2size } => {
                 self.invalidations.produced(queue, prod, log2size, self.at);
             }
+            Fact::Restarted { queue, index } => self.invalidations.restarted(queue, index),
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
             Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {
@@ -283,7 +286,9 @@ impl Oracle {
             .in_flight
             .iter()
             .filter(|(_, f)| {
-                smmus.contains(&f.dma.smmu) && f.overtaken.is_none() && f.at < self.newest_change(f.dma.smmu)
+                smmus.contains(&f.dma.smmu)
+                    && f.overtaken.is_none()
+                    && (f.raced || f.at < self.newest_change(f.dma.smmu))
             })
             .map(|(&id, _)| id)
             .collect();
@@ -305,7 +310,9 @@ impl Oracle {
         self.counters.translated += 1;
         let dma = self.looked_up(dma, pa);
         let owner = self.streams.get(&(dma.smmu, dma.sid)).copied();
-        match self.judge(&dma, pa) {
+        let verdict = self.judge(&dma, pa);
+        let raced = matches!(verdict, Verdict::Race);
+        match verdict {
             Verdict::Current => self.check_grant(&dma, pa, owner),
             Verdict::Race => {
                 self.counters.races += 1;
@@ -322,8 +329,10 @@ impl Oracle {
                 self.find(Kind::IsolationBreach, &dma, title, story);
             }
         }
-        self.in_flight
-            .insert((dma.smmu, dma.id), InFlight { dma, pa, at: self.at, time: self.time, overtaken: None });
+        self.in_flight.insert(
+            (dma.smmu, dma.id),
+            InFlight { dma, pa, at: self.at, time: self.time, raced, overtaken: None },
+        );
     }
 
     /// For a transaction that came with a translated address: with the address that the endpoint must have looked up.
@@ -490,7 +499,8 @@ impl Oracle {
             self.counters.repeated += 1;
             return;
         }
-        self.findings.push(Finding { kind, time, title, story });
+        let sid = (kind != Kind::LostInterrupt).then_some(dma.sid);
+        self.findings.push(Finding { kind, time, smmu: dma.smmu, sid, title, story });
     }
 
     /// What the tables say now.

@@ -195,6 +195,13 @@ pub enum Fact<'a> {
         /// log2 of the number of entries.
         log2size: u8,
     },
+    /// A queue was enabled: what was handed over before is forgotten.
+    Restarted {
+        /// Which queue.
+        queue: Queue,
+        /// Where it begins: index and wrap bit.
+        index: u32,
+    },
     /// The consumer index that the owner sees has passed a command.
     Consumed {
         /// Which queue.

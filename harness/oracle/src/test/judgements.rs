@@ -63,6 +63,11 @@ fn stage1_of_the_host() {
             &[Kind::EarlySync],
         ),
         (
+            "begun from the TLB after the unmap, on its way when the SYNC completes",
+            &[Map(IOVA, A), Unmap(IOVA), Begin(0, HOST, IOVA, A), Inv(CMDQ0, PAGE), Sync(CMDQ0), Finish],
+            &[Kind::EarlySync],
+        ),
+        (
             "performed before the SYNC completes",
             &[Map(IOVA, A), Begin(0, HOST, IOVA, A), Unmap(IOVA), Inv(CMDQ0, PAGE), Finish, Sync(CMDQ0)],
             &[],
