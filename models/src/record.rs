@@ -1,5 +1,6 @@
 //! What the hardware tells observers: one typed record. Nothing may react to a record.
 
+use sim::Time;
 use spec::smmu::{Command, EventRecord};
 
 use crate::bus::{Data, PhysAddr, Requester};
@@ -40,6 +41,15 @@ pub enum Record {
         /// Byte offset.
         offset: u32,
         /// The value as stored.
+        value: u64,
+    },
+    /// A pSMMU begins to act on what software wrote, and says so in CR0ACK, IRQ_CTRLACK or GBPA.
+    SmmuUpdated {
+        /// Which pSMMU.
+        smmu: u16,
+        /// Byte offset of the register that says so.
+        offset: u32,
+        /// Its value.
         value: u64,
     },
     /// A register of a CMDQV was written by software.
@@ -99,6 +109,8 @@ pub enum Record {
         translated: bool,
         /// Whether every level came from a TLB.
         tlb_hit: bool,
+        /// When its translation began: nothing was read for it before.
+        begun: Time,
     },
     /// The memory access of a DMA is globally visible.
     DmaDone {
@@ -121,8 +133,12 @@ pub enum Record {
         iova: u64,
         /// Whether memory was to be written.
         write: bool,
+        /// Whether it came with a translated address (ATS).
+        translated: bool,
         /// Number of the event this causes, if one is to be recorded.
         event: Option<u8>,
+        /// When its translation began: nothing was read for it before.
+        begun: Time,
     },
     /// An ATS translation request was answered.
     AtsAnswered {
@@ -130,10 +146,14 @@ pub enum Record {
         smmu: u16,
         /// StreamID.
         sid: u32,
+        /// SubstreamID.
+        ssid: Option<u32>,
         /// Input address.
         iova: u64,
         /// Output address; `None` for no access or Unsupported Request.
         pa: Option<PhysAddr>,
+        /// log2 of the size of the region that the answer covers; 0 without an output address.
+        size_log2: u8,
     },
     /// A TLB or walk entry was filled.
     TlbFilled {

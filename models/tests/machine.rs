@@ -21,6 +21,7 @@ fn machine() -> Machine {
         memory: MemoryConfig::flat(RAM, 1 << 30),
         interrupts: InterruptConfig::new(0x0200_0000, 2),
         psmmus: vec![(0, PsmmuConfig::new(0, SMMU))],
+        pairs: Vec::new(),
         endpoints: vec![(0, EndpointConfig::dma(0, RootPortConfig::new(0), 0x10))],
         fabric: FabricTiming::default(),
     };

@@ -10,7 +10,9 @@ use kernel::iommufd::{Abi, Context, Costs};
 use kernel::journal::{Actor, Journal};
 use kernel::pgtable::Prot;
 use kernel::smmu::Config;
-use kernel::vmm::{CmdqvPage0, Routing, Vcmdqv, Vcpu, Vm, VmConfig, VmCosts, Vsmmu, VsmmuConfig};
+use kernel::vmm::{
+    CmdqvPage0, Parents, Routing, Vcmdqv, VcmdqvConfig, Vcpu, Vm, VmConfig, VmCosts, Vsmmu, VsmmuConfig,
+};
 use models::cmdqv::CmdqvConfig;
 use models::cpu::{CpuId, CpuTiming};
 use models::dma::Job;
@@ -46,6 +48,7 @@ fn machine(smmus: u16) -> Machine {
         memory: MemoryConfig::flat(RAM, RAM_SIZE),
         interrupts: InterruptConfig::new(0x0200_0000, 4),
         psmmus: psmmus.collect(),
+        pairs: Vec::new(),
         endpoints: endpoints.collect(),
         fabric: FabricTiming::default(),
     })
@@ -96,6 +99,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 index: 0,
                 name: "vm0".into(),
                 cpus: vec![CpuId(2)],
+                base: Vm::RAM_BASE,
                 memory,
                 costs: VmCosts::default(),
                 lock_line,
@@ -111,7 +115,6 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 name: "vs0".into(),
                 base: 0x1000_0000,
                 routing: Routing::Select,
-                skip: None,
                 batch: 1,
                 eventq_intid: 41,
                 gerror_intid: 40,
@@ -119,6 +122,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 cmdq_log2_max: 8,
                 event_depth: 16,
                 cmdqv: passthrough,
+                parents: Parents::default(),
             },
             &vm,
             Arc::clone(&context),
@@ -126,7 +130,9 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
         );
         vsmmu.map_into(&vm);
         if passthrough {
-            Vcmdqv::new(0x1020_0000, CmdqvPage0::Direct, 43, &vsmmu, &vm);
+            let config =
+                VcmdqvConfig { base: 0x1020_0000, page0: CmdqvPage0::Direct, intid: 43, queues_log2: 1 };
+            Vcmdqv::new(config, &vsmmu, &vm);
         }
         for (i, device) in host.devices.iter().enumerate() {
             let id = context.bind(&cpu, device).await.unwrap();

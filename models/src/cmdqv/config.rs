@@ -89,6 +89,8 @@ impl CmdqvConfig {
 pub struct Faults {
     /// StreamID replacement takes PHYS_SID of the other one of these two slots.
     pub swapped_sid_slots: Option<(u8, u8)>,
+    /// This VINTF never reports that it is enabled.
+    pub stuck_vintf: Option<u8>,
     /// A slot goes on matching after its SID_MATCH was cleared.
     pub sid_match_sticks: bool,
     /// TLBI of HYP_OWN=0 keeps the VMID that the guest wrote.

@@ -195,6 +195,15 @@ impl Cmdqv {
         &self.config
     }
 
+    /// Defects, to be changed while the block runs.
+    pub fn faults_mut(&mut self) -> &mut Faults {
+        &mut self.config.faults
+    }
+    /// The VINTF that a queue is allocated to.
+    pub fn vintf_of(&self, queue: usize) -> Option<u8> {
+        self.allocations.get(queue).filter(|a| a.allocated).map(|a| a.vintf)
+    }
+
     /// Counters since reset.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -276,9 +285,10 @@ impl Cmdqv {
                 self.settle_block();
             }
             Pending::Vintf(v) => {
+                let stuck = self.config.faults.stuck_vintf == Some(v);
                 let switch = &mut self.vintfs[usize::from(v)].switch;
                 switch.ticket = None;
-                switch.acknowledged = true;
+                switch.acknowledged = !stuck;
                 self.settle_vintf(v);
             }
             Pending::Queue(q) => self.queue_handshake_done(q),

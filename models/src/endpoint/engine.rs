@@ -219,6 +219,11 @@ impl Engine {
         }
     }
 
+    /// From now on this invalidation, counted from 1, is not answered.
+    pub(super) fn set_silent(&mut self, nth: Option<u64>) {
+        self.faults.silent = nth.map(|n| self.counters.invalidations + n);
+    }
+
     /// Takes a transfer on; [`Engine::issue`] sends its requests.
     pub(super) fn start(&mut self, transfer: Transfer) {
         let data = if transfer.write { Vec::new() } else { vec![0; transfer.len as usize] };

@@ -186,6 +186,10 @@ impl Endpoint {
     pub fn config(&self) -> &EndpointConfig {
         &self.config
     }
+    /// From now on this invalidation (counted from 1) is not answered.
+    pub fn set_silent(&mut self, nth: Option<u64>) {
+        self.engine.set_silent(nth);
+    }
     /// What it did so far.
     pub fn counters(&self) -> &EndpointCounters {
         &self.engine.counters

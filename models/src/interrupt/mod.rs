@@ -61,7 +61,7 @@ pub enum In {
 }
 
 /// All that it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// The answer to an access.
     Respond(Response),

@@ -106,7 +106,7 @@ pub enum In {
 }
 
 /// All that memory says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// The answer to a transaction.
     Respond(Response),

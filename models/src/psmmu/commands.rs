@@ -56,6 +56,9 @@ impl Psmmu {
 
     /// Fetches and executes what can be. Called whenever something has changed that may allow it.
     pub(super) fn serve(&mut self, cx: &mut Context) {
+        if self.config.faults.stalled {
+            return;
+        }
         self.fetch(cx);
         while self.executing.is_none() {
             self.find_ready();

@@ -42,12 +42,12 @@ impl Psmmu {
         if let Some(record) = published.record {
             cx.note(Record::EventWritten { smmu, record });
         }
+        if published.failed {
+            self.became_active(GlobalError::EVENTQ_ABT_ERR, cx);
+        }
         for record in published.lost {
             self.metrics.events_lost += 1;
             cx.note(Record::EventDropped { smmu, record });
-        }
-        if published.failed {
-            self.became_active(GlobalError::EVENTQ_ABT_ERR, cx);
         }
         if published.interrupt {
             self.interrupt(Source::Event, cx);

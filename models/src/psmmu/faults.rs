@@ -10,6 +10,8 @@ pub enum Which {
     Nth(u64),
     /// This one and all later ones.
     From(u64),
+    /// Beginning with this one, so many in a row.
+    Range(u64, u64),
 }
 
 /// What goes wrong in a pSMMU.
@@ -29,6 +31,12 @@ pub struct PsmmuFaults {
     pub abort_command_fetch: Which,
     /// This ATC invalidation is never answered.
     pub lose_atc_invalidation: Which,
+    /// This read of a table or structure is aborted.
+    pub abort_read: Which,
+    /// No command is taken from any queue.
+    pub stalled: bool,
+    /// This VINTF never reports that it is enabled.
+    pub stuck_vintf: Option<u8>,
 }
 
 /// Counts the occurrences of one thing and says which go wrong.
@@ -49,6 +57,7 @@ impl Trigger {
             Which::Never => false,
             Which::Nth(n) => self.seen == n,
             Which::From(n) => self.seen >= n,
+            Which::Range(n, times) => (n..n.saturating_add(times)).contains(&self.seen),
         }
     }
 }
@@ -63,6 +72,7 @@ pub(super) struct Triggers {
     pub(super) interrupt: Trigger,
     pub(super) fetch: Trigger,
     pub(super) atc: Trigger,
+    pub(super) read: Trigger,
 }
 
 impl Triggers {
@@ -75,6 +85,25 @@ impl Triggers {
             interrupt: Trigger::new(faults.lose_interrupt),
             fetch: Trigger::new(faults.abort_command_fetch),
             atc: Trigger::new(faults.lose_atc_invalidation),
+            read: Trigger::new(faults.abort_read),
+        }
+    }
+    /// Other faults from now on. Occurrences of what has changed are counted anew.
+    pub(super) fn change(&mut self, faults: &PsmmuFaults) {
+        let new = Self::new(faults);
+        for (old, new) in [
+            (&mut self.tlbi, new.tlbi),
+            (&mut self.cfgi, new.cfgi),
+            (&mut self.sync, new.sync),
+            (&mut self.event, new.event),
+            (&mut self.interrupt, new.interrupt),
+            (&mut self.fetch, new.fetch),
+            (&mut self.atc, new.atc),
+            (&mut self.read, new.read),
+        ] {
+            if old.which != new.which {
+                *old = new;
+            }
         }
     }
 }
@@ -90,6 +119,7 @@ mod test {
             (Which::Nth(1), [true, false, false, false]),
             (Which::Nth(3), [false, false, true, false]),
             (Which::From(2), [false, true, true, true]),
+            (Which::Range(2, 2), [false, true, true, false]),
         ] {
             let mut trigger = Trigger::new(which);
             assert_eq!([(); 4].map(|()| trigger.strikes()), want, "{which:?}");

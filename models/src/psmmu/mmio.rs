@@ -1,7 +1,8 @@
 //! Register accesses, and the Updates that they start.
 
-use spec::smmu::GlobalError;
-use spec::smmu::page0::{CR0, CR0ACK, IRQ_CTRL};
+use spec::regs::Block;
+use spec::smmu::page0::{CR0, CR0ACK, IRQ_CTRL, IRQ_CTRLACK};
+use spec::smmu::{GlobalError, Page0};
 
 use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
@@ -103,7 +104,7 @@ impl Psmmu {
             self.drain_cr0(cx);
         }
         if self.draining_irq != 0 {
-            self.drain_irq_ctrl();
+            self.drain_irq_ctrl(cx);
         }
     }
 
@@ -124,6 +125,7 @@ impl Psmmu {
         }
         self.registers.complete_cr0(fields);
         self.control = self.registers.control();
+        self.note_update(Page0::CR0ACK, self.registers.get::<CR0ACK>().0, cx);
         let done = CR0(fields);
         if done.smmuen() && !cr0.smmuen() {
             self.abort_stalled(|_| true, cx);
@@ -135,7 +137,7 @@ impl Psmmu {
         self.kicked = true;
     }
 
-    fn drain_irq_ctrl(&mut self) {
+    fn drain_irq_ctrl(&mut self, cx: &mut Context) {
         let mut held = IRQ_CTRL(0);
         let due = IRQ_CTRL(self.draining_irq);
         let ctrl = self.registers.get::<IRQ_CTRL>();
@@ -146,8 +148,17 @@ impl Psmmu {
         if due.eventq_irqen() && !ctrl.eventq_irqen() && outstanding(Source::Event) {
             held = held.with_eventq_irqen(true);
         }
-        self.registers.complete_irq_ctrl(due.0 & !held.0);
+        let fields = due.0 & !held.0;
         self.draining_irq = held.0;
+        if fields != 0 {
+            self.registers.complete_irq_ctrl(fields);
+            self.note_update(Page0::IRQ_CTRLACK, self.registers.get::<IRQ_CTRLACK>().0, cx);
+        }
+    }
+
+    /// The SMMU acts on new values from now on.
+    pub(super) fn note_update(&self, register: Page0, value: u64, cx: &mut Context) {
+        cx.note(Record::SmmuUpdated { smmu: self.smmu(), offset: register.offset(), value });
     }
 
     pub(super) fn tell_cmdqv_whether_the_smmu_runs(&mut self) {

@@ -37,7 +37,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bitvec::vec::BitVec;
 use sim::{Component, Cx, Time};
-use spec::smmu::CommandError;
+use spec::smmu::page0::GBPA;
+use spec::smmu::{CommandError, Page0};
 
 use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
 use crate::cmdqv::knobs::RepeatInvalidations;
@@ -170,7 +171,7 @@ type Context = Cx<In, Out, Record>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pending {
     /// A table or structure read of the translation in this slot.
-    Walk { slot: usize },
+    Walk { slot: usize, aborted: bool },
     /// A translated access.
     Access { id: u64, endpoint: u16, tag: u32, since: Time },
     /// Entries of the main command queue.
@@ -293,6 +294,20 @@ impl Psmmu {
     pub fn cmdqv(&self) -> Option<&Cmdqv> {
         self.cmdqv.as_ref()
     }
+    /// Changes what goes wrong, from now on.
+    pub fn set_faults(&mut self, faults: &PsmmuFaults) {
+        self.config.faults = *faults;
+        self.triggers.change(faults);
+        if let Some(cmdqv) = &mut self.cmdqv {
+            cmdqv.faults_mut().stuck_vintf = faults.stuck_vintf;
+        }
+    }
+    /// Changes the CMDQV's fault of StreamID replacement, from now on. Nothing happens without a CMDQV.
+    pub fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
+        if let Some(cmdqv) = &mut self.cmdqv {
+            cmdqv.faults_mut().swapped_sid_slots = slots;
+        }
+    }
     /// Whether nothing is under way: no transaction, no command, no record.
     pub fn is_idle(&self) -> bool {
         self.tags.len() == 0
@@ -317,7 +332,7 @@ impl Psmmu {
     fn responded(&mut self, response: &Response, cx: &mut Context) {
         let aborted = |aborted: bool| if aborted { Err(Abort) } else { response.result };
         match self.tags.take(response.tag) {
-            Pending::Walk { slot } => self.walked(slot, response.result, cx),
+            Pending::Walk { slot, aborted: lost } => self.walked(slot, aborted(lost), cx),
             Pending::Access { id, endpoint, tag, since } => {
                 self.accessed(id, endpoint, tag, since, response.result, cx);
             }
@@ -347,6 +362,7 @@ impl Psmmu {
             Wake::Gbpa => {
                 self.registers.complete_gbpa();
                 self.control = self.registers.control();
+                self.note_update(Page0::GBPA, self.registers.get::<GBPA>().0, cx);
             }
             Wake::Cmdqv(ticket) => self.with_cmdqv(cx, |cmdqv| cmdqv.handshake_done(ticket)),
             Wake::Executed => self.executed(cx),

@@ -23,6 +23,8 @@ struct Flight {
     translation: Translation,
     /// When the endpoint's request arrived.
     since: Time,
+    /// When the translation began.
+    begun: Time,
     /// How far the translation has got in time.
     at: Time,
     /// It has missed the TLBs, so that others of its page wait for it.
@@ -166,6 +168,7 @@ impl Psmmu {
             if let Some(slot) = self.tbu.released.pop_front() {
                 let (mut flight, _) = self.tbu.unpark(slot);
                 flight.translation = Translation::new(request_of(&flight.request));
+                flight.begun = cx.now;
                 flight.at = flight.at.max(cx.now);
                 self.run(flight, Input::Go, cx);
             } else if self.tbu.walk_slots > 0
@@ -180,7 +183,8 @@ impl Psmmu {
                 let translation = Translation::new(request_of(&request));
                 let id = self.window.enter();
                 let at = at.max(cx.now);
-                let flight = Flight { id, request, translation, since, at, missed: false, walks: false };
+                let (begun, missed, walks) = (cx.now, false, false);
+                let flight = Flight { id, request, translation, since, begun, at, missed, walks };
                 self.run(flight, Input::Go, cx);
             } else {
                 self.metrics.slots_full += u64::from(!self.tbu.arrivals.is_empty());
@@ -231,7 +235,8 @@ impl Psmmu {
         self.metrics.walk_reads += 1;
         let when = flight.at.max(cx.now) + self.config.timing.walk_step;
         let slot = self.tbu.park(flight, Parked::Read);
-        self.send(when, addr, Op::Read { len }, Pending::Walk { slot }, cx);
+        let aborted = self.triggers.read.strikes();
+        self.send(when, addr, Op::Read { len }, Pending::Walk { slot, aborted }, cx);
     }
 
     /// Memory has answered a walk.
@@ -259,14 +264,16 @@ impl Psmmu {
                 self.forward(flight, pa, tlb_hit, cx);
             }
             Outcome::Abort { event } => {
-                self.note_abort(flight.id, &flight.request, event.map(|e| e.number() as u8), cx);
+                let number = event.map(|e| e.number() as u8);
+                self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
                 if let Some(event) = event {
                     self.record_event(event, cx);
                 }
                 self.answer(flight, DmaResult::Aborted(Abort), cx);
             }
             Outcome::ReadZeroWriteIgnored { event } => {
-                self.note_abort(flight.id, &flight.request, event.map(|e| e.number() as u8), cx);
+                let number = event.map(|e| e.number() as u8);
+                self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
                 if let Some(event) = event {
                     self.record_event(event, cx);
                 }
@@ -288,8 +295,8 @@ impl Psmmu {
         cx.note(Record::TlbFilled { smmu, sid, iova: base(request.addr), pa: base(pa), size_log2 });
     }
 
-    fn note_abort(&self, id: u64, request: &DmaRequest, event: Option<u8>, cx: &mut Context) {
-        let DmaRequest { sid, ssid, addr, op, .. } = *request;
+    fn note_abort(&self, id: u64, request: &DmaRequest, event: Option<u8>, begun: Time, cx: &mut Context) {
+        let DmaRequest { sid, ssid, addr, kind, op, .. } = *request;
         cx.note(Record::DmaAborted {
             id,
             smmu: self.smmu(),
@@ -297,7 +304,9 @@ impl Psmmu {
             ssid,
             iova: addr,
             write: op.writes(),
+            translated: kind == AddressType::Translated,
             event,
+            begun,
         });
     }
 
@@ -315,6 +324,7 @@ impl Psmmu {
             write: op.writes(),
             translated: kind == AddressType::Translated,
             tlb_hit,
+            begun: flight.begun,
         });
         let pending = Pending::Access { id: flight.id, endpoint, tag, since: flight.since };
         self.send(flight.at + self.config.timing.forward, pa, op, pending, cx);
@@ -348,16 +358,17 @@ impl Psmmu {
     }
 
     fn answer_ats(&mut self, flight: &Flight, answer: AtsAnswer, cx: &mut Context) {
-        let (pa, result) = match answer {
+        let ((pa, size_log2), result) = match answer {
             AtsAnswer::Translation { pa, size_log2, read, write } => {
-                ((read || write).then_some(pa), DmaResult::Translation { pa, size_log2, read, write })
+                let told = if read || write { (Some(pa), size_log2) } else { (None, 0) };
+                (told, DmaResult::Translation { pa, size_log2, read, write })
             }
-            AtsAnswer::Unsupported => (None, DmaResult::Unsupported),
-            AtsAnswer::Abort => (None, DmaResult::Aborted(Abort)),
+            AtsAnswer::Unsupported => ((None, 0), DmaResult::Unsupported),
+            AtsAnswer::Abort => ((None, 0), DmaResult::Aborted(Abort)),
         };
         self.metrics.ats_requests += 1;
-        let DmaRequest { sid, addr, .. } = flight.request;
-        cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, iova: addr, pa });
+        let DmaRequest { sid, ssid, addr, .. } = flight.request;
+        cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova: addr, pa, size_log2 });
         self.atc_earliest = self.atc_earliest.max(flight.at.max(cx.now) + self.config.timing.complete);
         self.answer(flight, result, cx);
     }
@@ -416,7 +427,8 @@ impl Psmmu {
     fn end_stalled(&mut self, stalled: &Stalled, result: DmaResult, cx: &mut Context) {
         let id = self.window.enter();
         self.window.leave(id);
-        self.note_abort(id, &stalled.request, None, cx);
+        // What made it stall may have been read as long ago as it arrived.
+        self.note_abort(id, &stalled.request, None, stalled.since, cx);
         let DmaRequest { endpoint, tag, .. } = stalled.request;
         cx.say(self.config.timing.complete, Out::Dma(DmaCompletion { endpoint, tag, result }));
     }

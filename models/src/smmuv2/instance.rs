@@ -275,7 +275,8 @@ mod test {
         let valid = |id: u64, mask: u64| SMR(0).with_valid(true).with_id(id).with_mask(mask).bits();
         let kind = |kind, bank| S2CR(0).with_kind(kind).with_cbndx(bank).bits();
         let enabled = |usfcfg| (Place::Global(Global::sCR0), sCR0(0).with_usfcfg(usfcfg).bits());
-        let rows: &[(&str, &[(Place, u64)], u32, Route)] = &[
+        type Row<'a> = (&'a str, &'a [(Place, u64)], u32, Route);
+        let rows: &[Row<'_>] = &[
             ("reset", &[], 5, Route::Bypass),
             ("unmatched", &[enabled(false)], 5, Route::Bypass),
             ("unmatched, fault", &[enabled(true)], 5, fault(GlobalFault::Unidentified)),

@@ -140,7 +140,7 @@ pub enum Wake {
 }
 
 /// All that the instances say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// A walk or a translated access.
     Bus(Transaction),
@@ -213,6 +213,7 @@ struct Flight {
     id: u64,
     unit: u8,
     request: DmaRequest,
+    begun: Time,
     state: State,
 }
 
@@ -372,7 +373,7 @@ impl Smmuv2Pair {
         unit.counters.transactions += 1;
         let (tag, id) = (self.free_tag(), self.next_id);
         self.next_id += 1;
-        self.flights.insert(tag, Flight { id, unit: n as u8, request, state: State::Looking });
+        self.flights.insert(tag, Flight { id, unit: n as u8, request, begun: cx.now, state: State::Looking });
         cx.wake(self.config.timing.lookup, In::Wake(Wake::Looked { tag }));
     }
     fn free_tag(&mut self) -> u32 {
@@ -469,7 +470,7 @@ impl Smmuv2Pair {
         let smmu = self.config.index;
         let flight = self.flight(tag);
         flight.state = State::Accessing;
-        let Flight { id, request, .. } = *flight;
+        let Flight { id, request, begun, .. } = *flight;
         cx.note(Record::DmaTranslated {
             id,
             smmu,
@@ -481,6 +482,7 @@ impl Smmuv2Pair {
             write: request.op.writes(),
             translated: false,
             tlb_hit,
+            begun,
         });
         self.bus(tag, pa, request.op, cx);
     }
@@ -511,10 +513,11 @@ impl Smmuv2Pair {
     }
     fn refuse(&mut self, tag: u32, result: DmaResult, cx: &mut Context) {
         let smmu = self.config.index;
-        let Flight { id, unit, request, .. } = *self.flight(tag);
+        let Flight { id, unit, request, begun, .. } = *self.flight(tag);
         let DmaRequest { sid, ssid, addr: iova, op, .. } = request;
         self.units[usize::from(unit)].counters.faults += 1;
-        cx.note(Record::DmaAborted { id, smmu, sid, ssid, iova, write: op.writes(), event: None });
+        let (write, translated, event) = (op.writes(), false, None);
+        cx.note(Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun });
         self.complete(tag, result, cx);
     }
     fn complete(&mut self, tag: u32, result: DmaResult, cx: &mut Context) {

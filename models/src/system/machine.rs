@@ -9,7 +9,7 @@ use sim::{DomainId, Queue, Time};
 use super::{Event, System, SystemConfig, Unbuildable};
 use crate::bus::PhysAddr;
 use crate::cpu::{self, Cpu, CpuId};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::memory::{Memory, PhysMem};
 use crate::psmmu::Psmmu;
 use crate::record::Record;
@@ -36,9 +36,13 @@ impl Machine {
     /// # Errors
     /// Two completers claim the same address, or a pSMMU's configuration contradicts itself.
     pub fn new(config: SystemConfig) -> Result<Self, Unbuildable> {
+        let mut queue = Queue::new(DomainId(0));
+        for endpoint in 0..config.endpoints.len() as u16 {
+            queue.push(Time::ZERO, Event::Endpoint(endpoint, endpoint::In::Start));
+        }
         Ok(Self {
             system: System::new(config)?,
-            queue: Queue::new(DomainId(0)),
+            queue,
             clock: Arc::new(AtomicU64::new(0)),
             counters: Counters::default(),
         })
@@ -107,6 +111,14 @@ impl Machine {
     /// The pSMMUs.
     pub fn psmmus(&self) -> &[Psmmu] {
         &self.system.psmmus
+    }
+    /// The pSMMUs, to change what goes wrong in them.
+    pub fn psmmus_mut(&mut self) -> &mut [Psmmu] {
+        &mut self.system.psmmus
+    }
+    /// The endpoints, to change what goes wrong in them.
+    pub fn endpoints_mut(&mut self) -> &mut [Endpoint] {
+        &mut self.system.endpoints
     }
     /// The endpoints.
     pub fn endpoints(&self) -> &[Endpoint] {

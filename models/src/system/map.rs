@@ -13,6 +13,8 @@ pub enum Target {
     Interrupts,
     /// Registers of a pSMMU or its CMDQV.
     Psmmu(u16),
+    /// Registers of a set of SMMUv2 instances.
+    Pair(u16),
     /// The BAR of an endpoint.
     Endpoint(u16),
 }

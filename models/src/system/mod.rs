@@ -23,6 +23,7 @@ use crate::memory::{self, Memory, MemoryConfig};
 use crate::psmmu::{self, Psmmu, PsmmuConfig};
 use crate::record::Record;
 use crate::smmu::registers::WINDOW;
+use crate::smmuv2::{self, Smmuv2Config, Smmuv2Pair};
 
 /// What a machine consists of.
 #[derive(Clone, Debug)]
@@ -37,7 +38,9 @@ pub struct SystemConfig {
     pub interrupts: InterruptConfig,
     /// The pSMMUs, each with its node.
     pub psmmus: Vec<(u16, PsmmuConfig)>,
-    /// The endpoints, each with the index of the pSMMU that it is behind.
+    /// Sets of SMMUv2 instances, each with its node. They are numbered on from the pSMMUs.
+    pub pairs: Vec<(u16, Smmuv2Config)>,
+    /// The endpoints, each with the number of the pSMMU or set that it is behind.
     pub endpoints: Vec<(u16, EndpointConfig)>,
     /// Cost between components.
     pub fabric: FabricTiming,
@@ -68,6 +71,7 @@ enum Event {
     Memory(memory::In),
     Interrupts(interrupt::In),
     Psmmu(u16, psmmu::In),
+    Pair(u16, smmuv2::In),
     Endpoint(u16, endpoint::In),
     Signal(SignalId),
     WaitSignal(SignalId, Waiter),
@@ -80,6 +84,7 @@ struct Contexts {
     memory: Cx<memory::In, memory::Out, Record>,
     interrupts: Cx<interrupt::In, interrupt::Out, Record>,
     psmmu: Cx<psmmu::In, psmmu::Out, Record>,
+    pair: Cx<smmuv2::In, smmuv2::Out, Record>,
     endpoint: Cx<endpoint::In, endpoint::Out, Record>,
 }
 
@@ -91,9 +96,11 @@ struct System {
     memory: Memory,
     interrupts: InterruptController,
     psmmus: Vec<Psmmu>,
+    pairs: Vec<Smmuv2Pair>,
+    /// Nodes of pSMMUs, then of sets of instances.
     psmmu_nodes: Vec<u16>,
     endpoints: Vec<Endpoint>,
-    /// The pSMMU of each endpoint.
+    /// The pSMMU or set in front of each endpoint.
     behind: Vec<u16>,
     /// (pSMMU, StreamID) to endpoint.
     streams: std::collections::BTreeMap<(u16, u32), u16>,
@@ -125,6 +132,7 @@ impl System {
     fn new(config: SystemConfig) -> Result<Self, Unbuildable> {
         let mut windows = vec![(config.interrupts.base, config.interrupts.size(), Target::Interrupts)];
         windows.extend(config.memory.ranges.iter().map(|r| (r.base, r.size, Target::Memory)));
+        windows.extend(config.pairs.iter().map(|(_, p)| (p.base, p.size(), Target::Pair(p.index))));
         for (i, (_, psmmu)) in config.psmmus.iter().enumerate() {
             let target = Target::Psmmu(i as u16);
             windows.push((psmmu.smmu_base, WINDOW, target));
@@ -151,7 +159,13 @@ impl System {
             cpu_nodes: config.cpu_nodes,
             memory: Memory::new(config.memory),
             interrupts: InterruptController::new(config.interrupts),
-            psmmu_nodes: config.psmmus.iter().map(|(node, _)| *node).collect(),
+            psmmu_nodes: config
+                .psmmus
+                .iter()
+                .map(|(node, _)| *node)
+                .chain(config.pairs.iter().map(|(node, _)| *node))
+                .collect(),
+            pairs: config.pairs.into_iter().map(|(_, pair)| Smmuv2Pair::new(pair)).collect(),
             psmmus: config
                 .psmmus
                 .into_iter()
@@ -193,6 +207,11 @@ impl System {
             Event::Psmmu(id, heard) => {
                 let me = |message| Event::Psmmu(id, message);
                 react!(self, now, queue, psmmu, self.psmmus[usize::from(id)], heard, me, wire_psmmu, id);
+            }
+            Event::Pair(id, heard) => {
+                let me = |message| Event::Pair(id, message);
+                let place = usize::from(id) - self.psmmus.len();
+                react!(self, now, queue, pair, self.pairs[place], heard, me, wire_pair, id);
             }
             Event::Endpoint(id, heard) => {
                 let me = |message| Event::Endpoint(id, message);
@@ -256,7 +275,7 @@ impl System {
                 Self::respond(at + self.way_back(response, 0), response, queue);
             }
             interrupt::Out::Deliver { cpu, intid } => {
-                queue.push(at, Event::Cpu(cpu, cpu::In::Interrupt(intid)))
+                queue.push(at, Event::Cpu(cpu, cpu::In::Interrupt(intid)));
             }
         }
     }
@@ -292,11 +311,34 @@ impl System {
         }
     }
 
+    fn wire_pair(&mut self, at: Time, id: u16, out: smmuv2::Out, queue: &mut Queue<Event>) {
+        match out {
+            smmuv2::Out::Bus(transaction) => self.route(at, transaction, queue),
+            smmuv2::Out::Respond(response) => {
+                let node = self.psmmu_nodes[usize::from(id)];
+                Self::respond(at + self.way_back(response, node), response, queue);
+            }
+            smmuv2::Out::Dma(completion) => {
+                let heard = endpoint::In::Dma(completion);
+                queue.push(at + self.fabric.dma, Event::Endpoint(completion.endpoint, heard));
+            }
+            smmuv2::Out::Interrupt { intid } => {
+                let heard = interrupt::In::Edge { intid, smmu: Some(id) };
+                queue.push(at + self.fabric.interrupt, Event::Interrupts(heard));
+            }
+        }
+    }
+
     fn wire_endpoint(&mut self, at: Time, id: u16, out: endpoint::Out, queue: &mut Queue<Event>) {
         let behind = self.behind[usize::from(id)];
         match out {
             endpoint::Out::Dma(request) => {
-                queue.push(at + self.fabric.dma, Event::Psmmu(behind, psmmu::In::Dma(request)));
+                let event = if usize::from(behind) < self.psmmus.len() {
+                    Event::Psmmu(behind, psmmu::In::Dma(request))
+                } else {
+                    Event::Pair(behind, smmuv2::In::Dma(request))
+                };
+                queue.push(at + self.fabric.dma, event);
             }
             endpoint::Out::JobDone { cpu, tag, result } => {
                 queue.push(at + self.fabric.job, Event::Cpu(CpuId(cpu), cpu::In::JobDone { tag, result }));
@@ -328,6 +370,10 @@ impl System {
                 let way = to_device(self.psmmu_nodes[usize::from(id)]);
                 queue.push(at + way, Event::Psmmu(id, psmmu::In::Bus(transaction)));
             }
+            Some(Target::Pair(id)) => {
+                let way = to_device(self.psmmu_nodes[usize::from(id)]);
+                queue.push(at + way, Event::Pair(id, smmuv2::In::Bus(transaction)));
+            }
             Some(Target::Endpoint(id)) => {
                 let way = to_device(self.psmmu_nodes[usize::from(self.behind[usize::from(id)])]);
                 queue.push(at + way, Event::Endpoint(id, endpoint::In::Bus(transaction)));
@@ -344,7 +390,7 @@ impl System {
         let event = match response.to {
             Requester::Cpu(id) => Event::Cpu(CpuId(id), cpu::In::Response(response)),
             Requester::Psmmu(id) => Event::Psmmu(id, psmmu::In::Response(response)),
-            Requester::Pair(id) => unreachable!("set {id} of instances is not wired"),
+            Requester::Pair(id) => Event::Pair(id, smmuv2::In::Response(response)),
         };
         queue.push(at, event);
     }
@@ -353,8 +399,7 @@ impl System {
     fn distance(&self, requester: Requester, node: u16) -> Time {
         let from = match requester {
             Requester::Cpu(id) => self.cpu_nodes[usize::from(id)],
-            Requester::Psmmu(id) => self.psmmu_nodes[usize::from(id)],
-            Requester::Pair(id) => unreachable!("set {id} of instances is not wired"),
+            Requester::Psmmu(id) | Requester::Pair(id) => self.psmmu_nodes[usize::from(id)],
         };
         if from == node { self.fabric.mmio } else { self.fabric.mmio + self.fabric.remote }
     }

@@ -56,6 +56,8 @@ pub struct Context {
 pub(super) struct State {
     pub(super) objects: Table,
     pub(super) windows: Windows,
+    /// The descriptor is closed.
+    closed: bool,
 }
 
 impl Context {
@@ -75,6 +77,10 @@ impl Context {
     /// How the hardware's side finds its way back here.
     pub(super) fn token(&self) -> Weak<Self> {
         Weak::clone(&self.me)
+    }
+    /// What it is called in stories.
+    pub fn name(&self) -> &str {
+        &self.name
     }
     /// The host's page size in bytes.
     pub fn page_size(&self) -> u64 {
@@ -138,15 +144,30 @@ impl Context {
         }
     }
 
-    /// Closes the context: objects that nothing refers to go first, until none is left. Mappings must be gone.
-    pub async fn close(&self, cpu: &Cpu) {
+    /// The process that owns the context closes its devices, its event descriptors and the context. True when that was the
+    /// end of it: a mapping keeps it until [`Context::munmap`].
+    pub async fn close(&self, cpu: &Cpu) -> bool {
+        self.state().closed = true;
         self.unbind_all(cpu).await;
+        self.release_if_unused(cpu).await
+    }
+
+    /// Objects that nothing refers to go first, until none is left.
+    pub(super) async fn release_if_unused(&self, cpu: &Cpu) -> bool {
+        {
+            let state = self.state();
+            if !state.closed || state.windows.mapped > 0 {
+                return false;
+            }
+        }
+        self.close_veventqs();
         loop {
             let leaf = self.state().objects.iter().find(|(_, o)| o.users == 1).map(|(id, _)| id);
             let Some(id) = leaf else { break };
             let kind = self.state().objects.remove(id).expect("it was found with one user");
             self.tear_down(cpu, id, kind).await;
         }
+        true
     }
 
     /// Number of published objects.

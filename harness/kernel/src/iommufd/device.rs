@@ -66,10 +66,11 @@ impl Context {
             }
         }
         self.unset_all_links(cpu, id).await;
-        let mut state = self.state();
-        state.objects.release(id);
-        let kind = state.objects.remove(id)?;
-        drop(state);
+        let kind = {
+            let mut state = self.state();
+            state.objects.release(id);
+            state.objects.remove(id)?
+        };
         self.tear_down(cpu, id, kind).await;
         Ok(())
     }

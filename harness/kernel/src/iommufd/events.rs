@@ -80,28 +80,54 @@ impl Context {
         Ok(())
     }
 
-    /// Closes the queue's descriptor; only then can it be destroyed.
+    /// Closes one descriptor of the queue; after the last one it can be destroyed.
     ///
     /// # Errors
     /// ENOENT: no such queue, or already closed.
     pub fn veventq_close(&self, id: Id) -> Result<(), Errno> {
         let mut state = self.state();
-        let queue = state.veventq_mut(id)?;
-        if queue.open == 0 {
-            return Err(Errno::ENOENT);
-        }
-        queue.open -= 1;
+        state.veventq_open(id)?.open -= 1;
         state.objects.release(id);
+        Ok(())
+    }
+
+    /// Closes every descriptor that is still open.
+    pub(super) fn close_veventqs(&self) {
+        let mut state = self.state();
+        let open = |o: &Kind| if let Kind::Veventq(queue) = o { queue.open } else { 0 };
+        let queues: Vec<(Id, u32)> = state.objects.iter().map(|(id, o)| (id, open(&o.kind))).collect();
+        for (id, open) in queues.into_iter().filter(|(_, open)| *open > 0) {
+            (0..open).for_each(|_| state.objects.release(id));
+            state.veventq_mut(id).expect("listed just now").open = 0;
+        }
+    }
+
+    /// A second descriptor of the queue, as fork makes one.
+    ///
+    /// # Errors
+    /// ENOENT: no such queue, or its descriptor is closed.
+    pub fn veventq_fork(&self, id: Id) -> Result<(), Errno> {
+        let mut state = self.state();
+        state.veventq_open(id)?.open += 1;
+        state.objects.hold(id);
         Ok(())
     }
 
     /// Reads all records. Never blocks; an empty queue gives none.
     ///
     /// # Errors
-    /// ENOENT: no such queue.
+    /// ENOENT: no such queue, or its descriptor is closed.
     pub async fn veventq_read(&self, cpu: &Cpu, id: Id) -> Result<Vec<Vevent>, Errno> {
+        self.veventq_read_up_to(cpu, id, u64::MAX).await
+    }
+
+    /// Reads as many whole records as fit `bytes`, see [`Vevent::bytes`]. Never blocks; an empty queue gives none.
+    ///
+    /// # Errors
+    /// EINVAL: no room for a header, or for the first record. ENOENT: no such queue, or its descriptor is closed.
+    pub async fn veventq_read_up_to(&self, cpu: &Cpu, id: Id, bytes: u64) -> Result<Vec<Vevent>, Errno> {
         self.enter(cpu).await;
-        let result = self.state().veventq_mut(id).map(|queue| queue.records.drain(..).collect());
+        let result = self.state().veventq_open(id).and_then(|queue| queue.take(bytes));
         self.leave(cpu, "VEVENTQ read", &id, result)
     }
 
@@ -160,6 +186,10 @@ impl State {
             _ => Err(Errno::ENOENT),
         }
     }
+    /// A queue with a descriptor.
+    fn veventq_open(&mut self, id: Id) -> Result<&mut Veventq, Errno> {
+        self.veventq_mut(id).and_then(|queue| if queue.open > 0 { Ok(queue) } else { Err(Errno::ENOENT) })
+    }
     /// Who in user space is to hear of a record: not stalled, not a stage-2 fault, from a stream whose device was
     /// attached through a VDEVICE.
     fn vmaster(&self, smmu: &HostSmmu, record: EventRecord) -> Option<(Id, u64)> {
@@ -188,6 +218,20 @@ impl Veventq {
         }
         let full = self.records.len() as u32 >= self.depth;
         self.records.push_back(Vevent { sequence, payload: (!full).then_some(payload) });
+    }
+
+    /// Takes the records that fit a reader's buffer.
+    fn take(&mut self, bytes: u64) -> Result<Vec<Vevent>, Errno> {
+        if bytes < Vevent::HEADER {
+            return Err(Errno::EINVAL);
+        }
+        let mut left = bytes;
+        let mut taken = Vec::new();
+        while let Some(next) = self.records.pop_front_if(|record| record.bytes() <= left) {
+            left -= next.bytes();
+            taken.push(next);
+        }
+        if taken.is_empty() && !self.records.is_empty() { Err(Errno::EINVAL) } else { Ok(taken) }
     }
 }
 
@@ -218,6 +262,34 @@ mod test {
         q.records.drain(..2);
         q.report(vec![3]);
         assert_eq!(shape(&q), [(3, true)]);
+    }
+
+    #[test]
+    fn a_read_gives_whole_records() {
+        // (bytes of the buffer, how many records it gives, or EINVAL); the queue holds two records and the marker.
+        for (bytes, want) in [
+            (0, Err(Errno::EINVAL)),
+            (7, Err(Errno::EINVAL)),
+            (8, Err(Errno::EINVAL)),
+            (39, Err(Errno::EINVAL)),
+            (40, Ok(1)),
+            (79, Ok(1)),
+            (80, Ok(2)),
+            (87, Ok(2)),
+            (88, Ok(3)),
+            (u64::MAX, Ok(3)),
+        ] {
+            let mut q = queue(2);
+            (0..3).for_each(|n| q.report(vec![n; 4]));
+            assert_eq!(q.take(bytes).map(|r| r.len()), want, "{bytes} bytes");
+            assert_eq!(q.records.len(), 3 - want.unwrap_or(0), "{bytes} bytes");
+        }
+        let mut q = queue(1);
+        (0..2).for_each(|n| q.report(vec![n; 4]));
+        q.take(40).unwrap();
+        assert_eq!(q.take(8).map(|r| r.len()), Ok(1), "a marker is only a header");
+        assert_eq!(q.take(8), Ok(vec![]), "an empty queue");
+        assert_eq!(q.take(7), Err(Errno::EINVAL), "an empty queue, too small a buffer");
     }
 
     #[test]

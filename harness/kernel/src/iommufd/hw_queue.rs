@@ -72,9 +72,20 @@ impl Context {
             ioas: made.ioas,
             areas: made.areas,
             previous,
+            length: cmd.length,
         };
         state.objects.publish(made.id, Kind::HwQueue(queue));
         Ok(made.id)
+    }
+
+    /// Bytes of the ring at a logical index of a viommu, if a HW_QUEUE is there.
+    pub fn hw_queue_length(&self, viommu: Id, index: u32) -> Option<u64> {
+        let state = self.state();
+        let id = *state.viommu(viommu).ok()?.vintf.as_ref()?.queues.get(&index)?;
+        match state.objects.get(id).map(|o| &o.kind) {
+            Some(Kind::HwQueue(queue)) => Some(queue.length),
+            _ => None,
+        }
     }
 
     pub(super) async fn hw_queue_gone(&self, cpu: &Cpu, queue: HwQueue) {

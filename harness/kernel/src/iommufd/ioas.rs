@@ -80,7 +80,7 @@ impl Context {
             let mut state = self.state();
             let mirrors = state.mirrors(cmd.ioas)?;
             let alignment = if mirrors.is_empty() { 1 } else { 4096 };
-            if cmd.length == 0 || cmd.length % alignment != 0 {
+            if cmd.length == 0 || !cmd.length.is_multiple_of(alignment) {
                 return Err(Errno::EINVAL);
             }
             let ioas = state.ioas_mut(cmd.ioas)?;
@@ -90,7 +90,7 @@ impl Context {
                 ioas.check_fixed(cmd.iova, cmd.length, alignment)?;
                 cmd.iova
             };
-            if cmd.offset % alignment != 0 {
+            if !cmd.offset.is_multiple_of(alignment) {
                 return Err(Errno::EINVAL);
             }
             if cmd.offset.checked_add(cmd.length).is_none_or(|end| end > cmd.memory.len()) {
@@ -131,7 +131,7 @@ impl Context {
         let last = if everything {
             u64::MAX
         } else {
-            if iova >= u64::MAX || length >= u64::MAX {
+            if iova == u64::MAX || length == u64::MAX {
                 return Err(Errno::EOVERFLOW);
             }
             if length == 0 {
@@ -210,7 +210,7 @@ impl Ioas {
         self.areas.range(..=last).next_back().is_some_and(|(start, area)| start + (area.len - 1) >= iova)
     }
     fn check_fixed(&self, iova: u64, length: u64, alignment: u64) -> Result<(), Errno> {
-        if iova % alignment != 0 {
+        if !iova.is_multiple_of(alignment) {
             return Err(Errno::EINVAL);
         }
         let last = iova.checked_add(length - 1).ok_or(Errno::EOVERFLOW)?;

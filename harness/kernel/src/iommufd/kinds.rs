@@ -181,6 +181,16 @@ pub struct Vevent {
     pub payload: Option<Vec<u64>>,
 }
 
+impl Vevent {
+    /// Bytes of a record's header, and of all of the lost-events marker.
+    pub const HEADER: u64 = 8;
+
+    /// Bytes that it takes in a reader's buffer.
+    pub fn bytes(&self) -> u64 {
+        Self::HEADER + 8 * self.payload.as_ref().map_or(0, Vec::len) as u64
+    }
+}
+
 /// A queue in guest memory that hardware consumes.
 #[derive(Debug)]
 pub(super) struct HwQueue {
@@ -191,6 +201,8 @@ pub(super) struct HwQueue {
     /// First IOVA of the areas it locks.
     pub(super) areas: Vec<u64>,
     pub(super) previous: Option<Id>,
+    /// Bytes of the ring.
+    pub(super) length: u64,
 }
 
 /// RFCv1's queue.

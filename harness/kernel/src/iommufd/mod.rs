@@ -27,5 +27,5 @@ pub use ioas::{IoasMap, map_flags};
 pub use kinds::{UserMemory, Vevent};
 pub use object::Id;
 pub use rfc::{RfcVqueueAlloc, ViommuArrays};
-pub use viommu::{VIOMMU_ARM_SMMUV3, VIOMMU_TEGRA241_CMDQV, ViommuAlloc, ViommuAllocated};
+pub use viommu::{VIOMMU_ARM_SMMUV3, VIOMMU_TEGRA241_CMDQV, ViommuAlloc, ViommuAllocated, ViommuFacts};
 pub use window::{Mapping, MmapFlags};

@@ -42,28 +42,43 @@ impl Context {
     /// RFCv1 VIOMMU_ALLOC (type 0 is the Tegra241 CMDQV).
     ///
     /// # Errors
-    /// EOPNOTSUPP: flags or a pSMMU without CMDQV. ENOENT: no such device or page table. EINVAL: not a nesting parent.
-    /// ENOSPC: no free VINTF.
-    pub async fn rfc_viommu_alloc(&self, cpu: &Cpu, flags: u32, device: Id, hwpt: Id) -> Result<Id, Errno> {
+    /// EOPNOTSUPP: flags, another type, or a pSMMU without CMDQV. ENOENT: no such device or page table. EINVAL: not a
+    /// nesting parent. ENOSPC: no free VINTF.
+    pub async fn rfc_viommu_alloc(
+        &self,
+        cpu: &Cpu,
+        flags: u32,
+        kind: u32,
+        device: Id,
+        hwpt: Id,
+    ) -> Result<Id, Errno> {
         self.assert_rfc();
         self.enter(cpu).await;
-        let result = self.rfc_alloc_viommu(cpu, flags, device, hwpt).await;
+        let result = self.rfc_alloc_viommu(cpu, flags, kind, device, hwpt).await;
         self.leave(cpu, "RFC VIOMMU_ALLOC", &(device, hwpt), result)
     }
 
-    async fn rfc_alloc_viommu(&self, cpu: &Cpu, flags: u32, device: Id, hwpt: Id) -> Result<Id, Errno> {
+    async fn rfc_alloc_viommu(
+        &self,
+        cpu: &Cpu,
+        flags: u32,
+        kind: u32,
+        device: Id,
+        hwpt: Id,
+    ) -> Result<Id, Errno> {
         if flags != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let (smmu, vmid) = {
             let state = self.state();
             let smmu = Arc::clone(&state.device(device)?.device.smmu);
-            if smmu.driver.cmdqv().is_none() {
-                return Err(Errno::EOPNOTSUPP);
-            }
             let parent = state.paging(hwpt)?;
             if !parent.nest_parent {
                 return Err(Errno::EINVAL);
+            }
+            // The driver is asked last.
+            if kind != 0 || smmu.driver.cmdqv().is_none() {
+                return Err(Errno::EOPNOTSUPP);
             }
             (smmu, parent.domain.tag())
         };

@@ -41,6 +41,17 @@ pub struct ViommuAllocated {
     pub window: Option<(u64, u64)>,
 }
 
+/// What a viommu stands for in hardware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViommuFacts {
+    /// Index of the pSMMU.
+    pub smmu: u16,
+    /// VMID of the nesting parent.
+    pub vmid: u16,
+    /// Its VINTF, with a CMDQV.
+    pub vintf: Option<u8>,
+}
+
 impl Context {
     /// IOMMU_VIOMMU_ALLOC.
     ///
@@ -131,6 +142,17 @@ impl Context {
             cmdqv.vintf_free(cpu, vintf.index).await;
         }
         self.state().objects.release(viommu.parent);
+    }
+
+    /// What a viommu stands for in hardware.
+    ///
+    /// # Errors
+    /// ENOENT: no such viommu.
+    pub fn viommu_facts(&self, id: Id) -> Result<ViommuFacts, Errno> {
+        let state = self.state();
+        let viommu = state.viommu(id)?;
+        let vmid = state.paging(viommu.parent)?.domain.tag();
+        Ok(ViommuFacts { smmu: viommu.smmu.index, vmid, vintf: viommu.vintf.as_ref().map(|v| v.index) })
     }
 
     /// IOMMU_VDEVICE_ALLOC: gives a device its virtual id on a viommu.

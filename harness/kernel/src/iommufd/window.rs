@@ -48,11 +48,13 @@ struct Window {
 pub(super) struct Windows {
     first: u64,
     by_offset: BTreeMap<u64, Window>,
+    /// Mappings that exist; each keeps the context's file open.
+    pub(super) mapped: u32,
 }
 
 impl Windows {
     pub(super) fn new(page_size: u64) -> Self {
-        Self { first: page_size, by_offset: BTreeMap::new() }
+        Self { first: page_size, by_offset: BTreeMap::new(), mapped: 0 }
     }
     /// Registers a window at the lowest free offset.
     pub(super) fn register(&mut self, owner: Id, pa: PhysAddr) -> u64 {
@@ -75,19 +77,28 @@ impl Context {
     /// mmap of a window. In RFCv1 mode `offset` is the viommu's id in pages and the length at most one page.
     ///
     /// # Errors
-    /// EINVAL: private. EPERM: executable. ENXIO: offset or length is not exactly a window's. RFCv1: EINVAL for more
-    /// than a page, ENOENT for an unknown viommu, EOPNOTSUPP for one without a window.
+    /// EINVAL: private, no length, or an offset within a page. ENOMEM: a length beyond the address space. EPERM:
+    /// executable. ENXIO: offset or length is not exactly a window's. RFCv1: EINVAL for more than a page, ENOENT for an
+    /// unknown viommu, EOPNOTSUPP for one without a window.
     pub async fn mmap(&self, cpu: &Cpu, offset: u64, len: u64, flags: MmapFlags) -> Result<Mapping, Errno> {
         cpu.delay(self.costs.mmap).await;
-        let result = match self.abi {
+        let rounded = self.whole_pages(offset, len);
+        let result = rounded.and_then(|len| match self.abi {
             Abi::Final => self.map_window(offset, len, flags),
             Abi::RfcV1 => self.rfc_map_window(offset, len),
-        };
+        });
         self.leave(cpu, "mmap", &format!("offset {offset:#x} length {len:#x}"), result)
     }
 
+    /// What the memory-management layer makes of a request: whole pages.
+    fn whole_pages(&self, offset: u64, len: u64) -> Result<u64, Errno> {
+        if len == 0 || !offset.is_multiple_of(self.page_size) {
+            return Err(Errno::EINVAL);
+        }
+        len.checked_next_multiple_of(self.page_size).ok_or(Errno::ENOMEM)
+    }
+
     fn map_window(&self, offset: u64, len: u64, flags: MmapFlags) -> Result<Mapping, Errno> {
-        let len = len.next_multiple_of(self.page_size);
         if !flags.shared {
             return Err(Errno::EINVAL);
         }
@@ -100,6 +111,7 @@ impl Context {
             return Err(Errno::ENXIO);
         }
         state.objects.hold(window.owner);
+        state.windows.mapped += 1;
         Ok(Mapping { pa: window.pa, len, owner: window.owner })
     }
 
@@ -107,29 +119,37 @@ impl Context {
         if len > self.page_size {
             return Err(Errno::EINVAL);
         }
-        let state = self.state();
-        let owner = Id((offset / self.page_size) as u32);
+        let mut state = self.state();
+        let owner = Id(u32::try_from(offset / self.page_size).map_err(|_| Errno::ENOENT)?);
         let viommu = state.viommu(owner)?;
         let vintf = viommu.vintf.as_ref().ok_or(Errno::EOPNOTSUPP)?;
         let pa = viommu.smmu.driver.cmdqv().expect("a VINTF has a CMDQV").page0_address(vintf.index);
+        state.windows.mapped += 1;
         Ok(Mapping { pa, len, owner })
     }
 
     /// A second reference to a mapping, as fork makes one.
     pub fn fork_mapping(&self, mapping: &Mapping) -> Mapping {
+        let mut state = self.state();
         if self.abi == Abi::Final {
-            self.state().objects.hold(mapping.owner);
+            state.objects.hold(mapping.owner);
         }
+        state.windows.mapped += 1;
         *mapping
     }
 
-    /// munmap.
+    /// munmap. The last mapping of a closed context takes the context with it.
     pub async fn munmap(&self, cpu: &Cpu, mapping: Mapping) {
         cpu.delay(self.costs.mmap).await;
-        if self.abi == Abi::Final {
-            self.state().objects.release(mapping.owner);
+        {
+            let mut state = self.state();
+            if self.abi == Abi::Final {
+                state.objects.release(mapping.owner);
+            }
+            state.windows.mapped -= 1;
         }
         let shown = format!("{:#x}", mapping.pa);
         let _ = self.leave(cpu, "munmap", &shown, Ok(()));
+        self.release_if_unused(cpu).await;
     }
 }

@@ -3,17 +3,19 @@
 //! ```text
 //!   Vcpu --gpa--> GuestSpace --> Ram     : host memory
 //!                            --> Direct  : a hardware page, no exit
-//!                            --> Trapped : VM exit, then Vsmmu or Vcmdqv --ioctl--> iommufd Context
+//!                            --> Trapped : VM exit, then Vsmmu, Vcmdqv or MirrorPage --ioctl--> iommufd Context
 //! ```
 
+mod mirror;
 mod space;
 mod vcmdqv;
 mod vcpu;
 mod vm;
 pub mod vsmmu;
 
-pub use space::{GuestSpace, Region, Resolved};
-pub use vcmdqv::{CmdqvPage0, Vcmdqv};
+pub use mirror::MirrorPage;
+pub use space::{Emulated, GuestSpace, Region, Resolved};
+pub use vcmdqv::{CmdqvPage0, Vcmdqv, VcmdqvConfig};
 pub use vcpu::Vcpu;
 pub use vm::{Vm, VmConfig, VmCosts};
-pub use vsmmu::{Routing, Vsmmu, VsmmuConfig};
+pub use vsmmu::{Parents, Routing, SkipTarget, Vsmmu, VsmmuConfig};

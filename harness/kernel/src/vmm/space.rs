@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use models::bus::PhysAddr;
 
-use super::{Vcmdqv, Vsmmu};
+use super::{MirrorPage, Vcmdqv, Vsmmu};
 use crate::iommufd::UserMemory;
 
 /// Who emulates a trapped range.
@@ -15,6 +15,8 @@ pub enum Emulated {
     Smmu(Arc<Vsmmu>),
     /// Its virtual CMDQV.
     Cmdqv(Arc<Vcmdqv>),
+    /// Several hardware pages of queue indices as one.
+    Mirror(Arc<MirrorPage>),
 }
 
 /// What lies in a range of guest-physical addresses.

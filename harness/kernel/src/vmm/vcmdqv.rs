@@ -29,28 +29,41 @@ pub enum CmdqvPage0 {
     /// same guest address, and the last one stays.
     #[default]
     Direct,
+    /// The same, but only the page of this pSMMU is mapped.
+    DirectOf(u16),
     /// Trapped: writes go to every pSMMU, reads come from the first.
     ReplicateReadFirst,
     /// Trapped: writes go to every pSMMU, the consumer index shown is the one that is furthest behind.
     ReplicateReadMinimum,
 }
 
-/// One VINTF, two queues, sixteen StreamID slots: what QEMU shows.
-const GUEST_PARAM: PARAM = PARAM(0x4011);
+/// How a guest's CMDQV is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VcmdqvConfig {
+    /// Where the guest sees it.
+    pub base: u64,
+    /// How the guest reaches its queue page.
+    pub page0: CmdqvPage0,
+    /// The guest's error interrupt.
+    pub intid: u32,
+    /// log2 of the number of queues, at most 7; QEMU shows 1.
+    pub queues_log2: u8,
+}
+
+/// One VINTF, sixteen StreamID slots, version 1; the number of queues is added.
+const GUEST_PARAM: PARAM = PARAM(0x4001);
 /// Bytes of the guest's window.
 const WINDOW: u64 = 0x5_0000;
 /// Offset of the VINTF's queue page.
 const PAGE0: u64 = 0x3_0000;
 const PAGE: u64 = 0x1_0000;
-const QUEUES: usize = 2;
 const QUEUE_STRIDE: u64 = 0x80;
 
 /// A guest's CMDQV.
 #[derive(Debug)]
 pub struct Vcmdqv {
-    base: u64,
-    page0: CmdqvPage0,
-    intid: u32,
+    config: VcmdqvConfig,
+    param: PARAM,
     vsmmu: Weak<Vsmmu>,
     vm: Weak<Vm>,
     state: Mutex<State>,
@@ -63,7 +76,8 @@ struct State {
     vintf_vmid: u64,
     /// Other words of the region, as last written.
     cache: BTreeMap<u64, u32>,
-    queues: [Queue; QUEUES],
+    queues: Vec<Queue>,
+    param: PARAM,
     err_map: u32,
     masked: bool,
     /// One mapping per pSMMU while the VINTF is enabled.
@@ -82,37 +96,38 @@ struct Queue {
 }
 
 impl Vcmdqv {
-    /// A CMDQV at guest address `base`, beside `vsmmu`. `intid` is the guest's error interrupt.
-    pub fn new(base: u64, page0: CmdqvPage0, intid: u32, vsmmu: &Arc<Vsmmu>, vm: &Arc<Vm>) -> Arc<Self> {
+    /// A CMDQV beside `vsmmu`, shown to the guest.
+    pub fn new(config: VcmdqvConfig, vsmmu: &Arc<Vsmmu>, vm: &Arc<Vm>) -> Arc<Self> {
+        let param = GUEST_PARAM.with_num_vcmdq_log2(config.queues_log2.into());
         let state = State {
             enabled: true,
             vintf_enabled: false,
             vintf_vmid: 0,
             cache: BTreeMap::new(),
-            queues: Default::default(),
+            queues: vec![Queue::default(); 1 << config.queues_log2],
+            param,
             err_map: 0,
             masked: false,
             mappings: Vec::new(),
         };
         let made = Arc::new(Self {
-            base,
-            page0,
-            intid,
+            config,
+            param,
             vsmmu: Arc::downgrade(vsmmu),
             vm: Arc::downgrade(vm),
             state: Mutex::new(state),
         });
-        vm.map(base, WINDOW, Region::Trapped { by: Emulated::Cmdqv(Arc::clone(&made)), offset: 0 });
+        vm.map(config.base, WINDOW, Region::Trapped { by: Emulated::Cmdqv(Arc::clone(&made)), offset: 0 });
         vsmmu.set_cmdqv(Arc::clone(&made));
         made
     }
     /// Where the guest sees it.
     pub fn base(&self) -> u64 {
-        self.base
+        self.config.base
     }
     /// The guest's error interrupt.
     pub fn intid(&self) -> u32 {
-        self.intid
+        self.config.intid
     }
     fn vm(&self) -> Arc<Vm> {
         self.vm.upgrade().expect("a VM outlives its devices")
@@ -127,7 +142,7 @@ impl Vcmdqv {
 
     pub(super) async fn read(&self, cpu: &Cpu, offset: u64, len: u8) -> u64 {
         cpu.delay(self.vm().config.costs.emulate).await;
-        match Place::decode(offset, GUEST_PARAM) {
+        match Place::decode(offset, self.param) {
             Place::Direct { q, reg: QueueReg::Page0(reg) }
             | Place::Logical { l: q, reg: QueueReg::Page0(reg), .. } => {
                 self.read_queue(cpu, usize::from(q), reg).await.into()
@@ -136,7 +151,7 @@ impl Vcmdqv {
                 let state = self.state.lock();
                 let low = u64::from(state.read(offset, place));
                 if len == 8 {
-                    let high = Place::decode(offset + 4, GUEST_PARAM);
+                    let high = Place::decode(offset + 4, self.param);
                     low | u64::from(state.read(offset + 4, high)) << 32
                 } else {
                     low
@@ -149,7 +164,7 @@ impl Vcmdqv {
         let vm = self.vm();
         vm.lock.acquire(cpu).await;
         cpu.delay(vm.config.costs.emulate).await;
-        match Place::decode(offset, GUEST_PARAM) {
+        match Place::decode(offset, self.param) {
             Place::Direct { q, reg: QueueReg::Page0(reg) }
             | Place::Logical { l: q, reg: QueueReg::Page0(reg), .. } => {
                 self.write_queue(cpu, usize::from(q), reg, value as u32).await;
@@ -157,7 +172,7 @@ impl Vcmdqv {
             place => {
                 let mut todo = self.state.lock().write(offset, place, value as u32);
                 if len == 8 {
-                    let high = Place::decode(offset + 4, GUEST_PARAM);
+                    let high = Place::decode(offset + 4, self.param);
                     let more = self.state.lock().write(offset + 4, high, (value >> 32) as u32);
                     todo = todo.max(more);
                 }
@@ -193,14 +208,25 @@ impl Vcmdqv {
             return;
         }
         let vsmmu = self.vsmmu();
-        let windows: Vec<(u64, u64)> = vsmmu.state.lock().carriers.iter().filter_map(|c| c.window).collect();
-        for (offset, len) in windows {
+        let windows: Vec<(u16, u64, u64)> = vsmmu
+            .state
+            .lock()
+            .carriers
+            .iter()
+            .filter_map(|c| c.window.map(|(at, len)| (c.smmu, at, len)))
+            .collect();
+        for (smmu, offset, len) in windows {
             // A viommu's window is there for as long as the viommu.
             let Ok(mapping) = vsmmu.context().mmap(cpu, offset, len, MmapFlags::default()).await else {
                 continue;
             };
-            if self.page0 == CmdqvPage0::Direct {
-                self.vm().map(self.base + PAGE0, mapping.len, Region::Direct { pa: mapping.pa });
+            let direct = match self.config.page0 {
+                CmdqvPage0::Direct => true,
+                CmdqvPage0::DirectOf(wanted) => wanted == smmu,
+                CmdqvPage0::ReplicateReadFirst | CmdqvPage0::ReplicateReadMinimum => false,
+            };
+            if direct {
+                self.vm().map(self.config.base + PAGE0, mapping.len, Region::Direct { pa: mapping.pa });
             }
             self.state.lock().mappings.push(mapping);
         }
@@ -213,7 +239,11 @@ impl Vcmdqv {
         }
         self.free_queues(cpu).await;
         let Some(me) = self.vsmmu().cmdqv().map(Arc::clone) else { return };
-        self.vm().map(self.base + PAGE0, PAGE, Region::Trapped { by: Emulated::Cmdqv(me), offset: PAGE0 });
+        self.vm().map(
+            self.config.base + PAGE0,
+            PAGE,
+            Region::Trapped { by: Emulated::Cmdqv(me), offset: PAGE0 },
+        );
         for mapping in mappings {
             self.vsmmu().context().munmap(cpu, mapping).await;
         }
@@ -322,7 +352,7 @@ impl Vcmdqv {
             values.push(cpu.read32(page.pa + QUEUE_STRIDE * q as u64 + offset_of(reg)).await);
         }
         let first = values.first().copied().unwrap_or(0);
-        if reg != QueuePage0::CONS || self.page0 != CmdqvPage0::ReplicateReadMinimum {
+        if reg != QueuePage0::CONS || self.config.page0 != CmdqvPage0::ReplicateReadMinimum {
             return first;
         }
         // Furthest behind the producer.
@@ -339,7 +369,7 @@ impl Vcmdqv {
             !state.masked
         };
         if interrupt {
-            self.vm().inject(cpu, self.intid).await;
+            self.vm().inject(cpu, self.config.intid).await;
         }
     }
 }
@@ -361,7 +391,7 @@ enum Step {
 impl State {
     fn read(&self, offset: u64, place: Place) -> u32 {
         match place {
-            Place::Config(Config::PARAM) => GUEST_PARAM.0 as u32,
+            Place::Config(Config::PARAM) => self.param.0 as u32,
             Place::Config(Config::STATUS) => self.enabled.into(),
             Place::Config(Config::CONFIG) => {
                 let rest = self.cache.get(&offset).copied().unwrap_or(0x0002_0083);

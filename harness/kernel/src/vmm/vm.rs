@@ -50,6 +50,8 @@ pub struct VmConfig {
     pub name: String,
     /// Physical CPUs that its virtual CPUs are pinned to.
     pub cpus: Vec<CpuId>,
+    /// Where its memory begins in the guest-physical space; normally [`Vm::RAM_BASE`].
+    pub base: u64,
     /// Its memory.
     pub memory: UserMemory,
     /// Cost of exits.
@@ -85,14 +87,14 @@ const SIGNALS_PER_VM: u32 = 1 << 12;
 const FIRST_SIGNAL: u32 = 1 << 20;
 
 impl Vm {
-    /// Where guest memory begins in the guest-physical space.
+    /// Where guest memory usually begins in the guest-physical space.
     pub const RAM_BASE: u64 = 0x4000_0000;
 
     /// A machine with memory and nothing else.
     pub fn new(config: VmConfig, journal: Journal) -> Arc<Self> {
         let mut space = GuestSpace::default();
         let memory = config.memory.clone();
-        space.map(Self::RAM_BASE, memory.len(), Region::Ram { memory, offset: 0 });
+        space.map(config.base, memory.len(), Region::Ram { memory, offset: 0 });
         let lock = Lock::new(config.lock_line);
         Arc::new(Self { config, journal, lock, space: RwLock::new(space), counters: Mutex::default() })
     }
@@ -111,7 +113,7 @@ impl Vm {
             memory: self.config.memory.clone(),
             offset: 0,
             length: self.config.memory.len(),
-            iova: Self::RAM_BASE,
+            iova: self.config.base,
         };
         context.ioas_map(cpu, &cmd).await.map(|_| ())
     }
@@ -189,6 +191,7 @@ impl Vm {
         let value = match target {
             Resolved::Trapped(Emulated::Smmu(smmu), offset) => smmu.read(cpu, offset, len).await,
             Resolved::Trapped(Emulated::Cmdqv(cmdqv), offset) => cmdqv.read(cpu, offset, len).await,
+            Resolved::Trapped(Emulated::Mirror(mirror), offset) => mirror.read(cpu, offset, len).await,
             _ => u64::MAX >> (64 - 8 * u32::from(len)),
         };
         cpu.delay(self.config.costs.entry).await;
@@ -201,6 +204,9 @@ impl Vm {
         match target {
             Resolved::Trapped(Emulated::Smmu(smmu), offset) => smmu.write(cpu, offset, len, value).await,
             Resolved::Trapped(Emulated::Cmdqv(cmdqv), offset) => cmdqv.write(cpu, offset, len, value).await,
+            Resolved::Trapped(Emulated::Mirror(mirror), offset) => {
+                mirror.write(cpu, offset, len, value).await;
+            }
             _ => {}
         }
         cpu.delay(self.config.costs.entry).await;
@@ -216,6 +222,8 @@ impl Vm {
                 (false, false) => "vcmdqv_read",
                 (false, true) => "vcmdqv_write",
             },
+            (Resolved::Trapped(Emulated::Mirror(_), _), false) => "mirror_read",
+            (Resolved::Trapped(Emulated::Mirror(_), _), true) => "mirror_write",
             (_, false) => "unmapped_read",
             (_, true) => "unmapped_write",
         };

@@ -9,6 +9,9 @@ fn line(record: &Record) -> Option<String> {
         Record::SmmuRegister { offset, value, .. } => {
             format!("write {} = {value:#x}", name(*offset))
         }
+        Record::SmmuUpdated { offset, value, .. } => {
+            format!("update {} = {value:#x}", name(*offset))
+        }
         Record::CommandConsumed { index, raw, .. } => format!("consumed [{index}] {raw}"),
         Record::TlbFilled { iova, pa, size_log2, .. } => {
             format!("filled {iova:#x} -> {pa:#x}, 2^{size_log2}")
@@ -44,6 +47,7 @@ fn boot_and_one_page() {
         0 write CMDQ_PROD = 0x0
         0 write CMDQ_CONS = 0x0
         0 write CR0 = 0x8
+        100 update CR0ACK = 0x8
         100 write CMDQ_PROD = 0x2
         228 consumed [0] CFGI_ALL
         272 consumed [1] CMD_SYNC
@@ -54,8 +58,11 @@ fn boot_and_one_page() {
         444 write EVENTQ_PROD = 0x0
         444 write EVENTQ_CONS = 0x0
         444 write CR0 = 0xc
+        544 update CR0ACK = 0xc
         544 write IRQ_CTRL = 0x5
+        644 update IRQ_CTRLACK = 0x5
         644 write CR0 = 0xd
+        744 update CR0ACK = 0xd
         983 filled 0x1000 -> 0x90001000, 2^12
         983 dma 0: 0x1000 -> 0x90001000
         1034 dma 0: done

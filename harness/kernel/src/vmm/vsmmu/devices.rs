@@ -19,6 +19,8 @@ pub(in crate::vmm) struct Carrier {
     pub(in crate::vmm) window: Option<(u64, u64)>,
     /// Index of the physical SMMU.
     pub(in crate::vmm) smmu: u16,
+    /// Commands forwarded to it.
+    pub(super) forwarded: u64,
     bypass: Id,
     abort: Id,
     pub(super) events: Id,
@@ -66,13 +68,21 @@ impl Vsmmu {
         if self.state.lock().carriers.is_empty() {
             self.advertise(&info);
         }
-        let parent = HwptAlloc {
-            flags: hwpt_flags::NEST_PARENT,
-            device: device.0,
-            pt: self.ioas.0,
-            ..HwptAlloc::default()
+        let shared = self.config.parents.0.lock().get(&smmu).copied();
+        let parent = match shared {
+            Some(parent) => parent,
+            None => {
+                let cmd = HwptAlloc {
+                    flags: hwpt_flags::NEST_PARENT,
+                    device: device.0,
+                    pt: self.ioas.0,
+                    ..HwptAlloc::default()
+                };
+                let parent = self.context.hwpt_alloc(cpu, &cmd).await?;
+                self.config.parents.0.lock().insert(smmu, parent);
+                parent
+            }
         };
-        let parent = self.context.hwpt_alloc(cpu, &parent).await?;
         let (kind, data_len) =
             if self.config.cmdqv { (VIOMMU_TEGRA241_CMDQV, 16) } else { (VIOMMU_ARM_SMMUV3, 0) };
         let cmd = ViommuAlloc { flags: 0, kind, device: device.0, hwpt: parent.0, data_len };
@@ -89,8 +99,16 @@ impl Vsmmu {
         } else {
             None
         };
-        let carrier =
-            Carrier { viommu: viommu.id, window: viommu.window, smmu, bypass, abort, events, errors };
+        let carrier = Carrier {
+            viommu: viommu.id,
+            window: viommu.window,
+            smmu,
+            forwarded: 0,
+            bypass,
+            abort,
+            events,
+            errors,
+        };
         let mut state = self.state.lock();
         state.carriers.push(carrier);
         Ok(state.carriers.len() - 1)

@@ -35,8 +35,6 @@ pub struct VsmmuConfig {
     pub base: u64,
     /// Where trapped commands go.
     pub routing: Routing,
-    /// Environment fault: one target of the nth broadcast is left out.
-    pub skip: Option<SkipTarget>,
     /// How many commands one HWPT_INVALIDATE carries; QEMU sends one.
     pub batch: usize,
     /// The guest's interrupt for its event queue.
@@ -51,7 +49,13 @@ pub struct VsmmuConfig {
     pub event_depth: u32,
     /// Its viommus carry a VINTF each.
     pub cmdqv: bool,
+    /// Nesting parents that it makes and uses; give several vSMMUs of a VM the same to let them share VMIDs.
+    pub parents: Parents,
 }
+
+/// Nesting parents by physical SMMU.
+#[derive(Clone, Debug, Default)]
+pub struct Parents(Arc<Mutex<BTreeMap<u16, Id>>>);
 
 /// A virtual SMMU.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub struct Vsmmu {
     context: Arc<Context>,
     ioas: Id,
     cmdqv: OnceLock<Arc<Vcmdqv>>,
+    /// Environment fault that is in force.
+    skip: Mutex<Option<SkipTarget>>,
     pub(super) state: Mutex<State>,
 }
 
@@ -87,8 +93,18 @@ impl Vsmmu {
             context,
             ioas,
             cmdqv: OnceLock::new(),
+            skip: Mutex::default(),
             state: Mutex::default(),
         })
+    }
+    /// Environment fault: from the next broadcast on (counted from 1), one target of the nth is left out.
+    pub fn set_skip(&self, skip: Option<SkipTarget>) {
+        self.state.lock().broadcasts = 0;
+        *self.skip.lock() = skip;
+    }
+    /// Its viommus: object id, index of the physical SMMU, commands forwarded.
+    pub fn viommus(&self) -> Vec<(Id, u16, u64)> {
+        self.state.lock().carriers.iter().map(|c| (c.viommu, c.smmu, c.forwarded)).collect()
     }
     /// Shows its registers to the guest.
     pub fn map_into(self: &Arc<Self>, vm: &Vm) {

@@ -119,7 +119,8 @@ impl Vsmmu {
         } else if targets.len() > 1 {
             state.broadcasts += 1;
             let nth = state.broadcasts;
-            if let Some(skip) = self.config.skip.filter(|skip| skip.nth == nth) {
+            let skip = *self.skip.lock();
+            if let Some(skip) = skip.filter(|skip| (skip.nth..skip.nth + skip.times).contains(&nth)) {
                 targets.retain(|t| *t != skip.target);
             }
         }
@@ -134,6 +135,7 @@ impl Vsmmu {
         }
         for target in targets {
             let Some(viommu) = carriers.get(target) else { continue };
+            self.state.lock().carriers[target].forwarded += 1;
             match batch.per_carrier.iter_mut().find(|(id, _)| id == viommu) {
                 Some((_, commands)) => commands.push((index, command)),
                 None => batch.per_carrier.push((*viommu, vec![(index, command)])),

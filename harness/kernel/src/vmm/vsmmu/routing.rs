@@ -20,6 +20,8 @@ pub enum Routing {
 pub struct SkipTarget {
     /// Which broadcast.
     pub nth: u64,
+    /// How many in a row.
+    pub times: u64,
     /// Position of the target that gets nothing.
     pub target: usize,
 }
