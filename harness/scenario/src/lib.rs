@@ -23,6 +23,7 @@ pub mod preset;
 pub mod reference;
 pub mod register;
 pub mod report;
+pub mod run;
 pub mod schema;
 pub mod step;
 mod suggest;

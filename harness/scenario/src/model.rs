@@ -286,9 +286,17 @@ choice! {
         /// a device reached memory that it was not given
         IsolationBreach = "isolation-breach",
         /// CMD_SYNC completed before the work in front of it
-        EarlyCompletion = "early-completion",
-        /// an event or error was lost without a trace
+        EarlySync = "early-sync",
+        /// an event was due and not recorded
         LostEvent = "lost-event",
+        /// an event was recorded without reason
+        SpuriousEvent = "spurious-event",
+        /// another event than the architecture says was recorded
+        WrongEvent = "wrong-event",
+        /// events waited and nobody was told
+        LostInterrupt = "lost-interrupt",
+        /// a transfer was refused that should have gone through
+        SpuriousAbort = "spurious-abort",
     }
 }
 

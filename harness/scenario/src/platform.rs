@@ -110,7 +110,6 @@ impl FaultKind {
         match self {
             Self::SkipBroadcast => &[Kind::Vsmmu],
             Self::AtsTimeout => &[Kind::Endpoint],
-            Self::DropInterrupt => &[Kind::Psmmu, Kind::Endpoint],
             _ => &[Kind::Psmmu],
         }
     }

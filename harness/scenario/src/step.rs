@@ -523,7 +523,7 @@ record! {
         /// Granule.
         granule: Granule = "4 KiB";
     }
-    /// Write a leaf of stage-1 tables. Nothing is invalidated.
+    /// Write a leaf of stage-1 tables, in place of what was there. Nothing is invalidated.
     TableMap {
         /// The tables.
         table: crate::names::TableRef;
@@ -594,6 +594,8 @@ record! {
         lands_in: Option<MemoryRef>;
         /// Where in that buffer.
         lands_at: Address = "0";
+        /// Do not wait for its end, and expect nothing of it: other steps happen while it is under way.
+        background: bool = "false";
     }
     /// Read memory with a CPU.
     MemRead {

@@ -9,6 +9,7 @@ mod cli;
 mod list;
 mod pool;
 mod progress;
+mod run;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::List(args) => list::list(&args),
         Command::Schema => {
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
 
 /// The input is wrong.
 const INPUT: u8 = 2;
+
+/// A mistake of our own.
+const INTERNAL: u8 = 3;
 
 /// Prints a message about the command line itself.
 fn input_error(message: &str) -> ExitCode {

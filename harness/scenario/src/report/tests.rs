@@ -104,8 +104,8 @@ fn summary_of_several() {
     let outcomes = [outcome("q11", Verdict::Pass), outcome("a-longer-name", Verdict::Fail)];
     expect![[r#"
                scenario          simulated          events   VM exits
-        PASS   q11                 12.5 us       1 234 567          3
-        FAIL   a-longer-name       12.5 us       1 234 567          3
+        PASS   q11                 12.5 us       1 234 567          0
+        FAIL   a-longer-name       12.5 us       1 234 567          0
         1 of 2 scenarios fail (0.0 s of computing)
     "#]]
     .assert_eq(&plain(&text::summary(&outcomes)));

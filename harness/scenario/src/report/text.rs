@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::outcome::{Check, Finding, Outcome, Verdict, grouped};
+use crate::outcome::{Check, Finding, Outcome, Value, Verdict, grouped};
 use crate::units::show_time;
 
 const BOLD: Style = Style::new().bold();
@@ -97,8 +97,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
         ),
     );
     for o in outcomes {
-        let exits: f64 =
-            o.metrics.iter().filter(|(name, _)| name.ends_with(".exits")).map(|(_, v)| v.as_f64()).sum();
+        let exits = o.metrics.get("total.exits").map_or(0.0, |v| v.as_f64());
         let cells = format!(
             "{:width$}  {:>12}  {:>14}  {:>9}",
             o.scenario,
@@ -155,7 +154,9 @@ fn story(out: &mut String, finding: &Finding) {
 fn numbers(out: &mut String, outcome: &Outcome) {
     let rows: Vec<(&str, String)> = HIGHLIGHTS
         .iter()
-        .flat_map(|(ending, _)| outcome.metrics.iter().filter(move |(name, _)| name.ends_with(ending)))
+        .flat_map(|(ending, _)| {
+            outcome.metrics.iter().filter(move |(name, value)| is_highlight(name, **value, ending))
+        })
         .map(|(name, value)| (name.as_str(), value.to_string()))
         .take(NUMBERS_MAX)
         .collect();
@@ -165,6 +166,14 @@ fn numbers(out: &mut String, outcome: &Outcome) {
             HIGHLIGHTS.iter().find(|(ending, _)| name.ends_with(ending)).map_or("", |(_, meaning)| meaning);
         line(out, &format!("     {name:width$}  {value:>12}  {}", dim(meaning)));
     }
+}
+
+/// Whether a metric is worth a line: the plain one of an owner, not a part of it. That a VM did not exit is worth one,
+/// too.
+fn is_highlight(name: &str, value: Value, ending: &str) -> bool {
+    let Some((owner, rest)) = name.split_once('.') else { return false };
+    let silent = value.as_f64() == 0.0 && (ending != ".exits" || owner == "host");
+    rest == &ending[1..] && owner != "total" && !silent
 }
 
 fn badge(verdict: Verdict) -> String {
