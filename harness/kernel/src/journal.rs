@@ -108,6 +108,8 @@ pub enum Note {
         arguments: String,
         /// How it ended, and what it returned.
         result: Result<String, Errno>,
+        /// Why it was refused, if the cause was noted.
+        why: Option<String>,
     },
     /// A vCPU left guest mode.
     VmExit {

@@ -312,7 +312,8 @@ impl Teller<'_> {
             Part::Remembered(..) | Part::Registers => false,
         });
         // On another SMMU the guest has another VMID and other StreamIDs: the same operation and address will do.
-        let same = condemning.iter().any(|c| c.op() == i.command.op() && (c.0[1] == i.command.0[1]));
+        let same =
+            condemning.iter().any(|c| c.op() == i.command.op() && (c.0[1] ^ i.command.0[1]) >> 12 == 0);
         if i.on == Some(dma.smmu) { covers || i.covers_ats(dma.sid, dma.ssid, dma.iova) } else { same }
     }
 

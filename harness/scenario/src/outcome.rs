@@ -57,6 +57,10 @@ pub struct Check {
     pub message: String,
     /// The line in the scenario file, if there is one.
     pub line: Option<u32>,
+    /// What the scenario's author says about it.
+    pub why: Option<String>,
+    /// A report shows it even when it holds: a refusal that had to come, or something that its author explains.
+    pub notable: bool,
 }
 
 /// Something the oracle found.

@@ -10,6 +10,7 @@ use sim::Time;
 use super::host::HostSmmu;
 use super::kinds::{Device, Kind, Paging, Viommu};
 use super::object::{Id, Table};
+use super::refusal::Refusal;
 use super::window::Windows;
 use crate::errno::Errno;
 use crate::journal::{Actor, Journal, Note};
@@ -56,6 +57,10 @@ pub struct Context {
 pub(super) struct State {
     pub(super) objects: Table,
     pub(super) windows: Windows,
+    /// Why the latest call was refused.
+    pub(super) refusal: Refusal,
+    /// The cause that belongs to the latest call that returned.
+    refused: Option<String>,
     /// The descriptor is closed.
     closed: bool,
 }
@@ -86,6 +91,10 @@ impl Context {
     pub fn page_size(&self) -> u64 {
         self.page_size
     }
+    /// Why the latest call that returned was refused, if it was and the cause is known; forgets it.
+    pub fn take_refusal(&self) -> Option<String> {
+        self.state().refused.take()
+    }
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -101,12 +110,18 @@ impl Context {
         arguments: &impl Debug,
         result: Result<T, Errno>,
     ) -> Result<T, Errno> {
+        let why = {
+            let mut state = self.state();
+            state.refused = state.refusal.take(result.as_ref().err().copied());
+            state.refused.clone()
+        };
         let note = Note::Ioctl {
             by: Actor::Host,
             context: self.name.clone(),
             name,
             arguments: format!("{arguments:?}"),
             result: result.as_ref().map(|ok| format!("{ok:?}")).map_err(|e| *e),
+            why,
         };
         self.journal.push(cpu.now(), note);
         result
@@ -123,6 +138,9 @@ impl Context {
             Ok(kind) => {
                 self.tear_down(cpu, id, kind).await;
                 Ok(())
+            }
+            Err(Errno::EBUSY) => {
+                Err(self.state().refusal.because(Errno::EBUSY, format!("object {id} is still referred to")))
             }
             Err(errno) => Err(errno),
         };

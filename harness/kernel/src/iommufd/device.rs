@@ -246,7 +246,7 @@ impl State {
         match self.objects.get(table).map(|o| &o.kind) {
             Some(Kind::Paging(paging)) => {
                 if !same_instance(&paging.smmu, &device.device.smmu) {
-                    return Err(Errno::EINVAL);
+                    return Err(self.refusal.foreign(&device.device, "page table", table, &paging.smmu));
                 }
                 let driver = &paging.smmu.driver;
                 let ats = device.device.ats && driver.features().ats;
@@ -261,7 +261,12 @@ impl State {
             Some(Kind::Nested(nested)) => {
                 let viommu = self.viommu(nested.viommu)?;
                 if !same_instance(&viommu.smmu, &device.device.smmu) {
-                    return Err(Errno::EINVAL);
+                    return Err(self.refusal.foreign(
+                        &device.device,
+                        "nested page table",
+                        table,
+                        &viommu.smmu,
+                    ));
                 }
                 let virt_id = viommu.vdevices.iter().find_map(|(virt, vdev)| {
                     match self.objects.get(*vdev).map(|o| &o.kind) {
@@ -271,7 +276,8 @@ impl State {
                 });
                 let stage1 = nested.vste.v() && nested.vste.config() == config::S1;
                 if stage1 && virt_id.is_none() {
-                    return Err(Errno::ENOENT);
+                    let why = format!("device {id} has no virtual device on viommu {}", nested.viommu);
+                    return Err(self.refusal.because(Errno::ENOENT, why));
                 }
                 let ste = self.nested_ste(nested, device.device.ats)?;
                 let parent = self.paging(viommu.parent)?;

@@ -131,7 +131,10 @@ impl State {
         let last = cmd.iova.checked_add(cmd.length - 1).ok_or(Errno::EOVERFLOW)?;
         let viommu = self.viommu(Id(cmd.viommu))?;
         let smmu = Arc::clone(&viommu.smmu);
-        let vintf = viommu.vintf.as_ref().ok_or(Errno::EOPNOTSUPP)?.index;
+        let Some(vintf) = viommu.vintf.as_ref().map(|v| v.index) else {
+            let why = format!("viommu {} has no CMDQV: its type carries no queues", cmd.viommu);
+            return Err(self.refusal.because(Errno::EOPNOTSUPP, why));
+        };
         if cmd.kind != HW_QUEUE_TEGRA241_CMDQV {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -181,7 +184,9 @@ impl State {
         let mut at = iova;
         while at < iova + len {
             let (start, area) =
-                ioas.areas.range(..=at).next_back().filter(|(s, a)| at < *s + a.len).ok_or(Errno::ENOENT)?;
+                ioas.areas.range(..=at).next_back().filter(|(s, a)| at < *s + a.len).ok_or_else(|| {
+                    self.refusal.because(Errno::ENOENT, format!("{at:#x} is not mapped in the IOAS"))
+                })?;
             if !area.readable {
                 return Err(Errno::EPERM);
             }
@@ -194,7 +199,8 @@ impl State {
             at += page_size;
         }
         if !contiguous {
-            return Err(Errno::EFAULT);
+            let why = format!("the queue at {iova:#x} is not contiguous in physical memory");
+            return Err(self.refusal.because(Errno::EFAULT, why));
         }
         Ok((base.expect("the range is not empty"), areas))
     }

@@ -127,13 +127,17 @@ impl Context {
         }
         let target = {
             let state = self.state();
-            let smmu = Arc::clone(&state.device(Id(cmd.device))?.device.smmu);
+            let device = Arc::clone(&state.device(Id(cmd.device))?.device);
+            let smmu = Arc::clone(&device.smmu);
             match state.objects.get(Id(cmd.pt)).map(|o| &o.kind) {
                 Some(Kind::Ioas(_)) => Target::Ioas(smmu),
-                Some(Kind::Paging(parent)) => return Err(direct_nesting(cmd, parent)),
+                Some(Kind::Paging(parent)) => {
+                    let why = "a guest's table nests in a viommu, not in a page table";
+                    return Err(state.refusal.because(direct_nesting(cmd, parent), why));
+                }
                 Some(Kind::Viommu(viommu)) => {
                     if !same_instance(&viommu.smmu, &smmu) {
-                        return Err(Errno::EINVAL);
+                        return Err(state.refusal.foreign(&device, "viommu", Id(cmd.pt), &viommu.smmu));
                     }
                     Target::Viommu
                 }
@@ -156,7 +160,9 @@ impl Context {
                 self.new_paging(cpu, Id(cmd.pt), smmu, nest_parent, false).await
             }
             Target::Viommu => {
-                let nested = validate_vste(cmd)?;
+                let nested = validate_vste(cmd).map_err(|errno| {
+                    self.state().refusal.because(errno, "the guest's STE is not what a guest may set")
+                })?;
                 let mut state = self.state();
                 state.objects.hold(nested.viommu);
                 Ok(state.objects.insert(Kind::Nested(nested)))

@@ -128,9 +128,11 @@ impl State {
         let viommu = self.viommu(viommu)?;
         let vmid = self.paging(viommu.parent)?.domain.tag();
         let [word0, word1] = command.0;
-        let allowed = allowed_bits(command.op(), features).ok_or(Errno::EIO)?;
+        let refuse = |why: String| self.refusal.because(Errno::EIO, why);
+        let allowed = allowed_bits(command.op(), features)
+            .ok_or_else(|| refuse(format!("a guest may not issue {}", command.op())))?;
         if word0 & !(allowed[0] | 0xff) != 0 || word1 & !allowed[1] != 0 {
-            return Err(Errno::EIO);
+            return Err(refuse(format!("{command} has bits that a guest may not set")));
         }
         match command.op() {
             Opcode::TLBI_NSNH_ALL => Ok(Command::tlbi_nh_all(vmid)),
@@ -144,7 +146,12 @@ impl State {
             Opcode::ATC_INV if word1 & 0x3f > 52 => Err(Errno::EIO),
             _ => {
                 let virt = command.sid();
-                let vdevice = viommu.vdevices.get(&virt).ok_or(Errno::EIO)?;
+                let vdevice = viommu.vdevices.get(&virt).ok_or_else(|| {
+                    refuse(format!(
+                        "virtual StreamID {virt:#x} has no virtual device on this viommu, of {}",
+                        viommu.smmu.name
+                    ))
+                })?;
                 let Some(Kind::Vdevice(vdevice)) = self.objects.get(*vdevice).map(|o| &o.kind) else {
                     return Err(Errno::EIO);
                 };

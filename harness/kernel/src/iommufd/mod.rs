@@ -1,6 +1,6 @@
 //! iommufd-equivalent layer: objects, ioctls with Linux errno and check order, the mmap window; RFCv1 as a mode.
 //!
-//! One [`Context`] stands for one open of the device. Methods are the ioctls: typed arguments in, result or [`Errno`]
+//! One [`Context`] stands for one open of the device. Methods are the ioctls: typed arguments in, result or [`Errno`](crate::errno::Errno)
 //! out; each consumes the simulated time of a system call plus whatever the drivers do on the hardware.
 //! Numbers, layouts and check order follow Linux 7.3's `include/uapi/linux/iommufd.h` and `drivers/iommu/iommufd`.
 
@@ -14,6 +14,7 @@ mod invalidate;
 mod ioas;
 mod kinds;
 mod object;
+mod refusal;
 mod rfc;
 mod viommu;
 mod window;

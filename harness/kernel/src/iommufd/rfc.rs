@@ -74,7 +74,9 @@ impl Context {
             let smmu = Arc::clone(&state.device(device)?.device.smmu);
             let parent = state.paging(hwpt)?;
             if !parent.nest_parent {
-                return Err(Errno::EINVAL);
+                return Err(state
+                    .refusal
+                    .because(Errno::EINVAL, format!("page table {hwpt} is no nesting parent")));
             }
             // The driver is asked last.
             if kind != 0 || smmu.driver.cmdqv().is_none() {
@@ -125,12 +127,13 @@ impl Context {
             let physical = Arc::clone(&state.device(device)?.device);
             let smmu = Arc::clone(&state.viommu(viommu)?.smmu);
             if !same_instance(&physical.smmu, &smmu) {
-                return Err(Errno::EINVAL);
+                return Err(state.refusal.foreign(&physical, "viommu", viommu, &smmu));
             }
             let vintf = state.viommu(viommu)?.vintf.as_ref().ok_or(Errno::EOPNOTSUPP)?.index;
             let linked = state.device(device)?.viommus.contains_key(&viommu.0);
             if linked || state.viommu(viommu)?.idevs.contains_key(&device.0) {
-                return Err(Errno::EBUSY);
+                let why = format!("device {device} and viommu {viommu} are linked already");
+                return Err(state.refusal.because(Errno::EBUSY, why));
             }
             state.device_mut(device)?.viommus.insert(viommu.0, viommu);
             state.viommu_mut(viommu)?.idevs.insert(device.0, device);
@@ -214,13 +217,17 @@ impl Context {
             let queues = smmu.driver.cmdqv().expect("a VINTF has a CMDQV").queues_per_vintf();
             let address = 0xffff_ffff_ffe0;
             if cmd.base == 0 || cmd.base & !address != 0 || cmd.log2size == 0 || cmd.log2size > 31 {
-                return Err(Errno::EINVAL);
+                let why = "the base is not 32-byte aligned, or log2size is not in 1..=31";
+                return Err(state.refusal.because(Errno::EINVAL, why));
             }
             if cmd.index >= u32::from(queues) {
-                return Err(Errno::EINVAL);
+                let why = format!("queue {} is not among the {queues} of a VINTF", cmd.index);
+                return Err(state.refusal.because(Errno::EINVAL, why));
             }
             let ioas = state.ioas(state.paging(entry.parent)?.ioas)?;
-            let pa = ioas.physical(cmd.base).ok_or(Errno::EINVAL)?;
+            let pa = ioas.physical(cmd.base).ok_or_else(|| {
+                state.refusal.because(Errno::EINVAL, format!("{:#x} is not mapped", cmd.base))
+            })?;
             (smmu, vintf, pa)
         };
         let cmdqv = smmu.driver.cmdqv().expect("a VINTF has a CMDQV");

@@ -79,11 +79,16 @@ impl Context {
             };
             let coherent = device.canwbs || smmu.driver.features().fwb;
             if !supported || !smmu.driver.features().nesting || !coherent {
-                return Err(Errno::EOPNOTSUPP);
+                let why = format!("{} cannot carry a viommu of type {}", smmu.name, cmd.kind);
+                return Err(state.refusal.because(Errno::EOPNOTSUPP, why));
             }
             let parent = state.paging(Id(cmd.hwpt))?;
-            if !parent.nest_parent || !same_instance(&parent.smmu, &smmu) {
-                return Err(Errno::EINVAL);
+            if !parent.nest_parent {
+                let why = format!("page table {} is no nesting parent", cmd.hwpt);
+                return Err(state.refusal.because(Errno::EINVAL, why));
+            }
+            if !same_instance(&parent.smmu, &smmu) {
+                return Err(state.refusal.foreign(&device, "page table", Id(cmd.hwpt), &parent.smmu));
             }
             (smmu, parent.domain.tag())
         };
@@ -126,10 +131,13 @@ impl Context {
         data_len: u32,
     ) -> Result<Vintf, Errno> {
         if data_len != 16 {
-            return Err(Errno::EINVAL);
+            let why = format!("the user data has {data_len} bytes, not 16");
+            return Err(self.state().refusal.because(Errno::EINVAL, why));
         }
         let cmdqv = smmu.driver.cmdqv().expect("checked by the caller");
-        let index = cmdqv.vintf_alloc(cpu, vmid).await?;
+        let index = cmdqv.vintf_alloc(cpu, vmid).await.map_err(|errno| {
+            self.state().refusal.because(errno, format!("{} gives no further VINTF", smmu.name))
+        })?;
         let window = self.state().windows.register(owner, cmdqv.page0_address(index));
         cmdqv.set_error_sink(index, Some(self.error_sink(owner)));
         Ok(Vintf { index, window, queues: BTreeMap::new(), linked: BTreeMap::new() })
@@ -175,17 +183,19 @@ impl Context {
             let (smmu, vintf) = (Arc::clone(&carrier.smmu), carrier.vintf.as_ref().map(|v| v.index));
             let entry = state.device(device)?;
             if !same_instance(&entry.device.smmu, &smmu) {
-                return Err(Errno::EINVAL);
+                return Err(state.refusal.foreign(&entry.device, "viommu", viommu, &smmu));
             }
             if entry.destroying {
                 return Err(Errno::ENOENT);
             }
-            if entry.vdevice.is_some() {
-                return Err(Errno::EEXIST);
+            if let Some(vdevice) = entry.vdevice {
+                let why = format!("device {device} has a virtual device already, object {vdevice}");
+                return Err(state.refusal.because(Errno::EEXIST, why));
             }
             let sids = entry.device.sids.clone();
             if state.viommu(viommu)?.vdevices.contains_key(&virt_id) {
-                return Err(Errno::EEXIST);
+                let why = format!("virtual id {virt_id:#x} is taken on viommu {viommu}");
+                return Err(state.refusal.because(Errno::EEXIST, why));
             }
             // Taken from here on; found only when the driver has agreed.
             let id = state.objects.reserve();
@@ -204,6 +214,11 @@ impl Context {
                 let mut state = self.state();
                 state.viommu_mut(viommu)?.vdevices.remove(&virt_id);
                 state.objects.abandon(id);
+                if errno == Errno::ENOSPC {
+                    let why =
+                        format!("the VINTF of viommu {viommu} has no free StreamID slot on {}", smmu.name);
+                    state.refusal.because(errno, why);
+                }
                 Err(errno)
             }
         }
@@ -219,7 +234,8 @@ impl Context {
         sids: &[u32],
     ) -> Result<Option<u8>, Errno> {
         if vintf.is_some() && virt_id > 0xf_ffff {
-            return Err(Errno::EINVAL);
+            let why = format!("virtual id {virt_id:#x} does not fit the 20 bits of a StreamID slot");
+            return Err(self.state().refusal.because(Errno::EINVAL, why));
         }
         let [psid] = *sids else { return Err(Errno::EOPNOTSUPP) };
         let Some(vintf) = vintf else { return Ok(None) };

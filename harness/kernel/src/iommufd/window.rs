@@ -100,15 +100,21 @@ impl Context {
 
     fn map_window(&self, offset: u64, len: u64, flags: MmapFlags) -> Result<Mapping, Errno> {
         if !flags.shared {
-            return Err(Errno::EINVAL);
-        }
-        if flags.exec {
-            return Err(Errno::EPERM);
+            let why = "a private mapping of registers makes no sense";
+            return Err(self.state().refusal.because(Errno::EINVAL, why));
         }
         let mut state = self.state();
-        let window = *state.windows.by_offset.get(&offset).ok_or(Errno::ENXIO)?;
+        if flags.exec {
+            return Err(state.refusal.because(Errno::EPERM, "a register page is not executable"));
+        }
+        let Some(window) = state.windows.by_offset.get(&offset).copied() else {
+            let why = format!("no viommu has its window at offset {offset:#x}");
+            return Err(state.refusal.because(Errno::ENXIO, why));
+        };
         if len != WINDOW_LEN {
-            return Err(Errno::ENXIO);
+            let why =
+                format!("a window is {WINDOW_LEN:#x} bytes, the request {len:#x}: all of it or nothing");
+            return Err(state.refusal.because(Errno::ENXIO, why));
         }
         state.objects.hold(window.owner);
         state.windows.mapped += 1;

@@ -40,6 +40,7 @@ pub fn result(outcome: &Outcome) -> Json {
             "verdict": c.verdict.to_string(),
             "message": c.message,
             "line": c.line,
+            "why": c.why,
         })).collect::<Vec<_>>(),
         "findings": outcome.findings.iter().map(|f| json!({
             "kind": f.kind,

@@ -15,6 +15,8 @@ fn outcome(name: &str, verdict: Verdict) -> Outcome {
         verdict,
         message: "3, expected at most 0".to_owned(),
         line: Some(12),
+        why: None,
+        notable: false,
     };
     Outcome {
         scenario: name.to_owned(),
@@ -32,6 +34,8 @@ fn outcome(name: &str, verdict: Verdict) -> Outcome {
                 verdict: Verdict::Pass,
                 message: "ok".to_owned(),
                 line: Some(3),
+                why: Some("the device comes first".to_owned()),
+                notable: true,
             },
             failing,
         ],
@@ -70,6 +74,7 @@ fn text_of_a_pass() {
     expect![[r#"
         PASS  Q11: Missing broadcast is a real bug
              scenarios/q11.toml, seed 7; 12.5 us simulated; 2 of 2 checks hold
+             + line 3 step 1: bind: ok (the device comes first)
              as expected, stale-use: b read 0x1000 through smmu1 after it was unmapped
                - 3 us: mapped
                - 7 us: TLBI_NH_VA completed on smmu0 only
@@ -87,6 +92,7 @@ fn text_of_a_failure() {
              scenarios/q11.toml, seed 7; 12.5 us simulated; 1 of 2 checks hold
              x vm0.exits is at most 0
                scenarios/q11.toml:12: 3, expected at most 0
+             + line 3 step 1: bind: ok (the device comes first)
              stale-use at 9 us: b read 0x1000 through smmu1 after it was unmapped
                - 3 us: mapped
                - 7 us: TLBI_NH_VA completed on smmu0 only
@@ -123,13 +129,15 @@ fn json_document() {
                   "line": 3,
                   "message": "ok",
                   "name": "step 1: bind",
-                  "verdict": "pass"
+                  "verdict": "pass",
+                  "why": "the device comes first"
                 },
                 {
                   "line": 12,
                   "message": "3, expected at most 0",
                   "name": "vm0.exits is at most 0",
-                  "verdict": "fail"
+                  "verdict": "fail",
+                  "why": null
                 }
               ],
               "events": 1234567,

@@ -25,6 +25,8 @@ const HIGHLIGHTS: &[(&str, &str)] = &[
 ];
 /// At most this many numbers are shown for one scenario.
 const NUMBERS_MAX: usize = 12;
+/// Checks that hold and are worth a line, shown for one scenario.
+const REASONS_MAX: usize = 8;
 /// Failed checks shown for one scenario.
 const FAILURES_MAX: usize = 10;
 
@@ -56,10 +58,18 @@ pub fn result(outcome: &Outcome) -> String {
     for check in failed.iter().take(FAILURES_MAX) {
         let place = check.line.map(|n| format!("{}:{n}: ", outcome.path)).unwrap_or_default();
         line(&mut out, &format!("     {}x{} {}", BAD.render(), BAD.render_reset(), check.name));
-        line(&mut out, &format!("       {place}{}", check.message));
+        line(&mut out, &format!("       {place}{}{}", check.message, remark(check)));
     }
     if failed.len() > FAILURES_MAX {
         line(&mut out, &format!("     ... and {} more failed checks", failed.len() - FAILURES_MAX));
+    }
+    let reasons: Vec<&Check> =
+        outcome.checks.iter().filter(|c| c.notable && c.verdict == Verdict::Pass).collect();
+    for check in reasons.iter().take(REASONS_MAX) {
+        line(&mut out, &format!("     {}+{} {}", GOOD.render(), GOOD.render_reset(), reason(check)));
+    }
+    if reasons.len() > REASONS_MAX {
+        line(&mut out, &dim(&format!("     ... and {} more that hold", reasons.len() - REASONS_MAX)));
     }
     findings(&mut out, &outcome.findings);
     numbers(&mut out, outcome);
@@ -166,6 +176,17 @@ fn numbers(out: &mut String, outcome: &Outcome) {
             HIGHLIGHTS.iter().find(|(ending, _)| name.ends_with(ending)).map_or("", |(_, meaning)| meaning);
         line(out, &format!("     {name:width$}  {value:>12}  {}", dim(meaning)));
     }
+}
+
+/// A check that holds, in one line.
+fn reason(check: &Check) -> String {
+    let place = check.line.map(|n| dim(&format!("line {n} "))).unwrap_or_default();
+    format!("{place}{}: {}{}", check.name, check.message, remark(check))
+}
+
+/// What the scenario's author says.
+fn remark(check: &Check) -> String {
+    check.why.as_ref().map(|why| dim(&format!(" ({why})"))).unwrap_or_default()
 }
 
 /// Whether a metric is worth a line: the plain one of an owner, not a part of it. That a VM did not exit is worth one,

@@ -35,7 +35,9 @@ pub(super) fn evaluate(
             Err(message) => (Verdict::Fail, message),
         };
         let line = Some(expectation.line);
-        outcome.checks.push(Check { name: expectation.name.clone(), verdict, message, line });
+        let why = expectation.why.clone();
+        let notable = why.is_some();
+        outcome.checks.push(Check { name: expectation.name.clone(), verdict, message, line, why, notable });
     }
     let clean_is_expected =
         |e: &Expectation| matches!(e.subject, Subject::Oracle { finding: Word::Clean, .. });
@@ -48,6 +50,8 @@ pub(super) fn evaluate(
                 verdict: if unexpected == 0 { Verdict::Pass } else { Verdict::Fail },
                 message: say_findings(outcome.findings.iter().filter(|f| !f.expected)),
                 line: None,
+                why: None,
+                notable: false,
             });
         }
     }

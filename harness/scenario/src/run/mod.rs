@@ -8,6 +8,7 @@
 
 mod control;
 mod expect;
+mod faults;
 pub mod judge;
 mod load;
 mod metrics;
@@ -90,6 +91,8 @@ fn unbuilt(scenario: &Scenario, seed: u64, begun: Instant, why: String) -> Ran {
         verdict: Verdict::Fail,
         message: why,
         line: None,
+        why: None,
+        notable: false,
     });
     Ran { outcome, trace: None }
 }
@@ -123,8 +126,6 @@ struct Runner {
     recorded: Vec<Recorded>,
     armed: faults::Armed,
 }
-
-mod faults;
 
 impl Runner {
     fn new(scenario: &Arc<Scenario>, plan: Plan, seed: u64, trace: bool) -> Result<Self, String> {

@@ -17,7 +17,7 @@ use super::world::World;
 use crate::model::{Bounds, Scenario};
 use crate::outcome::{Check, Value, Verdict};
 use crate::platform::FaultKind;
-use crate::step::{Action, Step};
+use crate::step::{Action, Expected, Step};
 
 /// What the script has done and seen so far.
 #[derive(Debug, Default)]
@@ -41,14 +41,23 @@ impl Script {
     /// The script will not end: that is a failed check of what it was doing.
     pub(super) fn stuck(&mut self, why: &str) {
         let (name, line) = self.doing.clone().unwrap_or_else(|| ("the run ends".to_owned(), None));
-        self.checks.push(Check { name, verdict: Verdict::Fail, message: why.to_owned(), line });
+        let message = why.to_owned();
+        self.checks.push(Check { name, verdict: Verdict::Fail, message, line, why: None, notable: false });
     }
     fn check(&mut self, name: String, line: Option<u32>, seen: Seen) {
         let (verdict, message) = match seen {
             Ok(message) => (Verdict::Pass, message),
             Err(message) => (Verdict::Fail, message),
         };
-        self.checks.push(Check { name, verdict, message, line });
+        self.checks.push(Check { name, verdict, message, line, why: None, notable: false });
+    }
+
+    /// What a step of the file has shown.
+    fn step(&mut self, name: String, step: &Step, seen: Seen) {
+        self.check(name, Some(step.line), seen);
+        let check = self.checks.last_mut().expect("pushed just now");
+        check.why.clone_from(&step.why);
+        check.notable = step.why.is_some() || step.expect != Expected::Ok;
     }
 }
 
@@ -86,7 +95,7 @@ pub(super) async fn follow(
         let seen = perform(&world, &cpu, &log, step, seed).await;
         let snapshot = if step.name.is_some() { Some(world.control.metrics(&cpu).await) } else { None };
         let mut log = log.lock();
-        log.check(name, Some(step.line), seen);
+        log.step(name, step, seen);
         log.ends.insert(i, cpu.now());
         if let Some(snapshot) = snapshot {
             log.snapshots.insert(i, snapshot);

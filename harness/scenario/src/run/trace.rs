@@ -287,12 +287,13 @@ impl fmt::Display for NoteText<'_> {
                     Attachment::Nested(domain) => write!(f, "a guest's stage 1 on domain {}", domain.0),
                 }
             }
-            Note::Ioctl { ref context, name, ref arguments, ref result, .. } => {
+            Note::Ioctl { ref context, name, ref arguments, ref result, ref why, .. } => {
                 write!(f, "{context}: {name}({arguments}) = ")?;
                 match result {
-                    Ok(value) => f.write_str(value),
-                    Err(errno) => write!(f, "{errno}"),
+                    Ok(value) => f.write_str(value)?,
+                    Err(errno) => write!(f, "-{errno}")?,
                 }
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
             Note::VmExit { why, addr, .. } => write!(f, "exits: {why} at {addr:#x}"),
             Note::GuestCommandConsumed { index, raw, .. } => write!(f, "consumed CMDQ[{index}] {raw}"),

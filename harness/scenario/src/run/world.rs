@@ -381,6 +381,10 @@ impl World {
     pub(super) fn context(&self, actor: Actor) -> Arc<Context> {
         Arc::clone(&self.contexts.lock()[&actor])
     }
+    /// Why the latest call of an actor was refused, if it was.
+    pub(super) fn refusal(&self, actor: Actor) -> Option<String> {
+        self.contexts.lock().get(&actor).and_then(|context| context.take_refusal())
+    }
     /// A virtual CPU of a VM, on the CPU of the caller.
     pub(super) fn vcpu(&self, cpu: &Cpu, vm: usize, id: u16) -> Vcpu {
         Vcpu::new(cpu.clone(), Arc::clone(&self.vms[vm].vm), id)

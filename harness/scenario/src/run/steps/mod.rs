@@ -27,6 +27,14 @@ pub(super) type Seen = Result<String, String>;
 
 /// Runs one step. Steps that concern the script itself (waits, loads, faults, metrics) are the script's.
 pub(super) async fn run(world: &Arc<World>, cpu: &Cpu, step: &Step) -> Seen {
+    let seen = perform(world, cpu, step).await;
+    // An errno alone explains nothing.
+    let Some(why) = world.refusal(step.actor) else { return seen };
+    let with_cause = |text: String| format!("{text}: {why}");
+    seen.map(with_cause).map_err(with_cause)
+}
+
+async fn perform(world: &Arc<World>, cpu: &Cpu, step: &Step) -> Seen {
     match &step.action {
         Action::Memory(a) => memory::memory(world, cpu, step, a).await,
         Action::Table(a) => memory::table(world, cpu, step, a).await,
