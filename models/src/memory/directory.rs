@@ -1,14 +1,17 @@
 //! Which CPU's cache holds which line, and what that costs: cache-to-cache transfers, and requests to one line served
 //! one after another. Timing only; the bytes are in the store.
 //!
-//! Direct-mapped and bounded: a line that collides is forgotten, which costs a DRAM access later on. Only CPUs bring
-//! lines in, so that bulk DMA does not wash the table out.
+//! Bounded and set-associative with a hashed index: equal offsets in the memories of several VMs do not meet in one
+//! set. The least recently used line of a full set is forgotten, which costs a DRAM access later on. Only CPUs bring lines
+//! in, so that bulk DMA does not wash the table out.
 
 use sim::Time;
 
 use super::MemoryTiming;
 use crate::bus::LINE;
 
+/// Places of one set.
+const WAYS: usize = 8;
 /// CPUs that the directory can tell apart.
 pub const CPUS_MAX: u16 = 256;
 
@@ -74,6 +77,15 @@ struct Line {
     busy_until: Time,
     /// The latest time at which a request that had to queue takes effect.
     queued_until: Option<Time>,
+    /// When it was last asked for, in requests.
+    used: u64,
+}
+
+impl Line {
+    /// A request to it is under way: to forget it now would lose the order.
+    fn in_use(&self, now: Time) -> bool {
+        self.busy_until > now || self.queued_until.is_some_and(|t| t >= now)
+    }
 }
 
 /// A node's memory channels, as one server with the bandwidth of all of them.
@@ -92,7 +104,11 @@ impl Channel {
 /// The table.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
+    /// Sets, one after another.
     lines: Vec<Line>,
+    ways: usize,
+    /// Requests so far.
+    requests: u64,
     timing: MemoryTiming,
 }
 
@@ -111,7 +127,20 @@ pub(super) struct Request {
 impl Directory {
     /// A table for `lines` lines, rounded up to a power of two.
     pub(super) fn new(lines: usize, timing: MemoryTiming) -> Self {
-        Self { lines: vec![Line::default(); lines.next_power_of_two()], timing }
+        let lines = lines.next_power_of_two();
+        Self { lines: vec![Line::default(); lines], ways: lines.min(WAYS), requests: 0, timing }
+    }
+
+    /// Where a line is, or may be put; none if every place is taken by a line in use or the requester brings none in.
+    fn place(&self, number: u64, now: Time, may_fill: bool) -> Option<usize> {
+        let sets = self.lines.len() / self.ways;
+        // Fibonacci hashing; `sets` is a power of two.
+        let hash = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        let first = (hash & (sets - 1)) * self.ways;
+        let set = first..first + self.ways;
+        let known = set.clone().find(|i| self.lines[*i].number == Some(number));
+        let oldest = || set.filter(|i| !self.lines[*i].in_use(now)).min_by_key(|i| self.lines[*i].used);
+        known.or_else(|| may_fill.then(oldest).flatten())
     }
 
     /// Books a request: requests to one line take effect in the order in which they are booked.
@@ -119,14 +148,14 @@ impl Directory {
         let Request { now, addr, cpu, access, remote } = *request;
         let timing = self.timing;
         let number = addr / LINE as u64;
-        let mask = self.lines.len() - 1;
-        let line = &mut self.lines[number as usize & mask];
+        let Some(place) = self.place(number, now, cpu.is_some()) else {
+            return uncached(request, channel, &timing);
+        };
+        self.requests += 1;
+        let line = &mut self.lines[place];
+        line.used = self.requests;
         if line.number != Some(number) {
-            let in_use = line.busy_until > now || line.queued_until.is_some_and(|t| t >= now);
-            if cpu.is_none() || in_use {
-                return uncached(request, channel, &timing);
-            }
-            *line = Line { number: Some(number), ..Line::default() };
+            *line = Line { number: Some(number), used: self.requests, ..Line::default() };
         }
         let start = now.max(line.busy_until);
         let (level, latency) = match cpu {
@@ -274,7 +303,7 @@ mod test {
 
     #[test]
     fn a_colliding_line_replaces_an_idle_one_but_not_a_busy_one() {
-        let mut directory = Directory::new(4, MemoryTiming::default());
+        let mut directory = Directory::new(1, MemoryTiming::default());
         let mut channel = Channel::default();
         let mut book = |now, addr| {
             let request = Request { now, addr, cpu: Some(0), access: Access::Read, remote: false };
@@ -290,6 +319,20 @@ mod test {
             (40_000, A, Level::Dram),
         ] {
             assert_eq!(book(Time::ns(now), addr), want, "at {now} ns");
+        }
+    }
+
+    #[test]
+    fn lines_at_equal_offsets_of_several_memories_stay() {
+        let mut directory = Directory::new(16 * 1024, MemoryTiming::default());
+        let mut channel = Channel::default();
+        for (now, want) in [(Time::ZERO, Level::Dram), (Time::us(100), Level::Own)] {
+            for vm in 0..64_u64 {
+                let addr = A + vm * (64 << 20);
+                let cpu = Some(vm as u16);
+                let request = Request { now, addr, cpu, access: Access::Write, remote: false };
+                assert_eq!(directory.book(&request, &mut channel).level, want, "memory {vm}");
+            }
         }
     }
 }
