@@ -34,6 +34,7 @@ pub(crate) fn platform(
         }
     }
     devices_once(items, vsmmus, cx);
+    cpus_in_all(items, nodes, cx);
     node_memory(items, nodes, vms, cx);
 }
 
@@ -281,6 +282,23 @@ fn devices_once(items: &BTreeMap<Kind, Vec<Item<'_>>>, vsmmus: &[Option<Vsmmu>],
                     owner.insert(endpoint.0, (vsmmu.name.clone(), span));
                 }
             }
+        }
+    }
+}
+
+/// The directory of cache lines tells a bounded number of CPUs apart.
+fn cpus_in_all(items: &BTreeMap<Kind, Vec<Item<'_>>>, nodes: &[Option<Node>], cx: &mut Cx) {
+    let most = u64::from(models::memory::CPUS_MAX);
+    let mut all = 0;
+    for (item, node) in members(&items[&Kind::Node]).zip(nodes) {
+        let before = all;
+        all += node.as_ref().map_or(0, |n| n.cpus);
+        if before <= most && all > most {
+            cx.diagnostics.push(
+                Diagnostic::at(item.key("cpus"), "more CPUs than can be simulated")
+                    .label(format!("{all} up to here"))
+                    .help(format!("a scenario has at most {most} CPUs in all")),
+            );
         }
     }
 }

@@ -71,7 +71,7 @@ choice! {
 }
 
 impl Op {
-    /// The opcode, bits [7:0] of word 0.
+    /// The opcode, bits 7 to 0 of word 0.
     pub const fn code(self) -> u8 {
         match self {
             Self::PrefetchConfig => 0x01,

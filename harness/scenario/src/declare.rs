@@ -1,7 +1,7 @@
 //! The declaration tables: one entry per key is the only source for reading, checking, the JSON Schema and the
 //! reference.
 //!
-//! [`record!`] declares a struct together with its table, [`choice!`] an enum together with its words. A type that can
+//! `record!` declares a struct together with its table, `choice!` an enum together with its words. A type that can
 //! stand as the value of a key implements [`Field`].
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use crate::tree::{Node, Raw};
 use crate::units::{Address, Bandwidth, Rate, Size};
 
 /// Most endpoints of one scenario.
-pub const ENDPOINTS_MAX: u64 = 65_536;
+pub const ENDPOINTS_MAX: u64 = 32_768;
 /// Most physical SMMUs of one scenario.
 pub const PSMMUS_MAX: u64 = 64;
 
@@ -119,7 +119,7 @@ record! {
     /// A NUMA node (socket): CPUs, memory, and the SMMUs and endpoints that name it. Without any, one node `node0`.
     NodeSpec {
         /// Number of CPUs.
-        cpus: u64 [1..=1024] = "4";
+        cpus: u64 [1..=256] = "4";
         /// Size of the memory.
         memory: Size [65_536..=1 << 41] = "4 GiB";
         /// Base of the memory; by default above the node's MMIO space.
@@ -195,7 +195,7 @@ record! {
     /// A DMA-capable device behind a psmmu.
     EndpointSpec {
         /// Makes this many alike, named with a number at the end; StreamIDs are consecutive.
-        count: Option<u64> [1..=65_536];
+        count: Option<u64> [1..=32_768];
         /// The psmmu in front of it (several: the endpoints of `count` take turns); by default the only one.
         psmmu: Many<PsmmuId>;
         /// Instead of a psmmu: a register_broadcast in front of it.
