@@ -470,7 +470,7 @@ impl<V: View> Walker<'_, V> {
         if g == 16 { low | self.high(oa_hi) } else { low }
     }
 
-    /// Address bits [51:48] with the 64KB granule.
+    /// Address bits 51:48 with the 64KB granule.
     fn high(&self, bits: u64) -> u64 {
         if check::oas(self.smmu) >= 52 { bits << 48 } else { 0 }
     }

@@ -145,7 +145,7 @@ macro_rules! layout {
         }
     } };
     (@access [$($doc:literal)*] $field:ident, $hi:literal, $lo:literal ; ) => { $crate::pastey::paste! {
-        #[doc = concat!("`", stringify!($field), "`, bits [", stringify!($hi), ":", stringify!($lo), "].", $($doc),*)]
+        #[doc = concat!("`", stringify!($field), "`, bits ", stringify!($hi), ":", stringify!($lo), ".", $($doc),*)]
         pub const fn $field(self) -> u64 { $crate::regs::get(self.0[$lo / 64], $hi % 64, $lo % 64) }
         #[doc = concat!("The same with `", stringify!($field), "` replaced; bits that do not fit are dropped.")]
         #[must_use]
@@ -155,7 +155,7 @@ macro_rules! layout {
         }
     } };
     (@access [$($doc:literal)*] $field:ident, $hi:literal, $lo:literal ; addr) => { $crate::pastey::paste! {
-        #[doc = concat!("`", stringify!($field), "`: address in bits [", stringify!($hi), ":", stringify!($lo), "], in place.", $($doc),*)]
+        #[doc = concat!("`", stringify!($field), "`: address in bits ", stringify!($hi), ":", stringify!($lo), ", in place.", $($doc),*)]
         pub const fn $field(self) -> u64 { self.0[$lo / 64] & $crate::regs::mask($hi % 64, $lo % 64) }
         #[doc = concat!("The same with `", stringify!($field), "` replaced; other address bits are dropped.")]
         #[must_use]

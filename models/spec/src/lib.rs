@@ -3,7 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`regs`] | the `registers!` table: offset, access, reset, fields; storage that follows it |
-//! | [`layout`] | the `layout!` table for structures in memory |
+//! | [`mod@layout`] | the `layout!` table for structures in memory |
 //! | [`smmu`] | SMMUv3: register pages, STE, CD, descriptors, commands, events |
 //! | [`smmuv2`] | SMMUv2: global space, stream mapping, context banks |
 //! | [`cmdqv`] | Tegra241 CMDQV: banks, queue pages, the map of the whole region |

@@ -297,7 +297,7 @@ macro_rules! registers {
         }
     } };
     (@access [$($doc:literal)*] $field:ident, $hi:literal, $lo:literal ; ) => { $crate::pastey::paste! {
-        #[doc = concat!("`", stringify!($field), "`, bits [", stringify!($hi), ":", stringify!($lo), "].", $($doc),*)]
+        #[doc = concat!("`", stringify!($field), "`, bits ", stringify!($hi), ":", stringify!($lo), ".", $($doc),*)]
         pub const fn $field(self) -> u64 { $crate::regs::get(self.0, $hi, $lo) }
         #[doc = concat!("The same with `", stringify!($field), "` replaced; bits that do not fit are dropped.")]
         #[must_use]
@@ -306,7 +306,7 @@ macro_rules! registers {
         }
     } };
     (@access [$($doc:literal)*] $field:ident, $hi:literal, $lo:literal ; addr) => { $crate::pastey::paste! {
-        #[doc = concat!("`", stringify!($field), "`: address bits [", stringify!($hi), ":", stringify!($lo), "], in place.", $($doc),*)]
+        #[doc = concat!("`", stringify!($field), "`: address bits ", stringify!($hi), ":", stringify!($lo), ", in place.", $($doc),*)]
         pub const fn $field(self) -> u64 { self.0 & $crate::regs::mask($hi, $lo) }
         #[doc = concat!("The same with `", stringify!($field), "` replaced; other address bits are dropped.")]
         #[must_use]

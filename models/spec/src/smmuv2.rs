@@ -178,7 +178,7 @@ crate::registers! {
         0x0068 FSYNR0: u32 rw = 0 { plvl[1:0], wnr[4], pnu[5], ind[6], nsstate[7], s1cbndx[23:16] }
         /// Invalidates what is known of one page of one ASID.
         0x0600 TLBIVA: u64 wo = 0 {
-            /// Input address, bits [55:12].
+            /// Input address, bits 55:12.
             va[43:0],
             asid[63:48],
         }

@@ -19,7 +19,7 @@ pub struct MicroEntry {
     pub context: u32,
     /// The input address as requested has these bits equal to `upper`: all above the entry's size that are not ignored.
     pub upper: u64,
-    /// Bits [63:56] of the input address are ignored.
+    /// Bits `[63:56]` of the input address are ignored.
     pub top_byte_ignored: bool,
     /// STE.PRIVCFG, or 0.
     pub privcfg: u64,

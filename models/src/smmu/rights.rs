@@ -178,7 +178,7 @@ mod test {
         format!("{} {}", one(true), one(false))
     }
 
-    /// AP[2:1], UXN, PXN, APTable, WXN, PAN, EL2 -> privileged, unprivileged.
+    /// `AP[2:1]`, UXN, PXN, APTable, WXN, PAN, EL2 -> privileged, unprivileged.
     #[test]
     fn stage_1_matrix() {
         const F: bool = false;

@@ -83,7 +83,7 @@ impl Regime {
     }
 }
 
-/// A range of addresses, compared on bits [55:0]: the top byte is never part of a tag.
+/// A range of addresses, compared on bits `[55:0]`: the top byte is never part of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// First address.

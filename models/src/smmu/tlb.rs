@@ -12,7 +12,7 @@ pub struct Entry {
     pub tag: Tag,
     /// Belongs to every ASID.
     pub global: bool,
-    /// First input address, bits [55:0].
+    /// First input address, bits `[55:0]`.
     pub input: u64,
     /// First output address.
     pub output: u64,
@@ -32,7 +32,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether this entry translates `addr` (bits [55:0]) for `tag`.
+    /// Whether this entry translates `addr` (bits `[55:0]`) for `tag`.
     pub fn matches(&self, tag: &Tag, addr: u64) -> bool {
         let (mine, other) = (&self.tag, tag);
         let space = mine.kind == other.kind && mine.world == other.world && mine.vmid == other.vmid;

@@ -10,7 +10,7 @@ use super::scope::{Kind, TAG_BITS, Tag, TlbScope};
 pub struct TableEntry {
     /// Whose. Tables belong to an ASID even if the leaves below them are global.
     pub tag: Tag,
-    /// First input address, bits [55:0].
+    /// First input address, bits `[55:0]`.
     pub input: u64,
     /// Granule of the tables.
     pub granule: Granule,

@@ -11,7 +11,7 @@ use crate::layout::Layout;
 use core::fmt;
 
 crate::open_enum! {
-    /// What a command does: bits [7:0].
+    /// What a command does: bits 7:0.
     pub struct Opcode(u8) {
         0x01 PREFETCH_CONFIG,
         0x02 PREFETCH_ADDR,

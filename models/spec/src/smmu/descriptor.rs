@@ -17,7 +17,7 @@ crate::layout! {
         next16k[47:14] addr,
         /// Next table, 64KB granule.
         next64k[47:16] addr,
-        /// Address bits [51:48] of the next table, 64KB granule.
+        /// Address bits 51:48 of the next table, 64KB granule.
         next64k_hi[15:12],
         pxntable[59], uxntable[60],
         /// Bit 0: no unprivileged access below; bit 1: no writes below.
@@ -41,7 +41,7 @@ crate::layout! {
         sh[9:8], af[10],
         /// Tagged with the ASID.
         ng[11],
-        /// Address bits [51:48] of the output, 64KB granule.
+        /// Address bits 51:48 of the output, 64KB granule.
         oa_hi[15:12],
         nt[16],
         oa[47:12] addr,
@@ -66,7 +66,7 @@ crate::layout! {
         /// Bit 0: readable; bit 1: writable.
         s2ap[7:6],
         sh[9:8], af[10],
-        /// Address bits [51:48] of the output, 64KB granule.
+        /// Address bits 51:48 of the output, 64KB granule.
         oa_hi[15:12],
         nt[16],
         oa[47:12] addr,

@@ -3,7 +3,7 @@
 use core::fmt;
 
 crate::open_enum! {
-    /// Which event a record reports: bits [7:0].
+    /// Which event a record reports: bits 7:0.
     pub struct EventNumber(u8) {
         0x01 F_UUT,
         0x02 C_BAD_STREAMID,

@@ -11,7 +11,7 @@ fn guest(rig: &mut Rig, v: u8) -> Lvcmdq {
     rig.queue(v, 0, 4)
 }
 
-/// The error maps and VINTF STATUS[3:1] that concern VINTF 5 and VCMDQ 10.
+/// The error maps and VINTF STATUS bits 3:1 that concern VINTF 5 and VCMDQ 10.
 fn maps(rig: &mut Rig) -> [u32; 4] {
     [
         rig.r("VINTF_ERR_MAP_0"),
