@@ -5,41 +5,49 @@ use hdrhistogram::Histogram;
 use crate::time::Time;
 
 /// Latencies with three significant digits. Unit: picoseconds inside, [`Time`] outside.
-#[derive(Clone, Debug)]
-pub struct Latency(Histogram<u64>);
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self(Histogram::new(3).expect("three digits are legal"))
-    }
-}
+///
+/// An empty one takes no room: platforms have thousands of components that never measure anything.
+#[derive(Clone, Debug, Default)]
+pub struct Latency(Option<Box<Histogram<u64>>>);
 
 impl Latency {
     /// Counts one latency.
     pub fn record(&mut self, t: Time) {
-        self.0.record(t.as_ps()).expect("the histogram grows as needed");
+        let empty = || Box::new(Histogram::new(3).expect("three digits are legal"));
+        self.0.get_or_insert_with(empty).record(t.as_ps()).expect("the histogram grows as needed");
     }
     /// How many were counted.
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.0.as_ref().map_or(0, |counts| counts.len())
     }
     /// The value that `q` (0.0..=1.0) of all counted latencies do not exceed; zero when empty.
     pub fn quantile(&self, q: f64) -> Time {
-        Time::ps(self.0.value_at_quantile(q))
+        self.of(|counts| counts.value_at_quantile(q))
     }
     /// Arithmetic mean; zero when empty.
     pub fn mean(&self) -> Time {
-        Time::ps(self.0.mean() as u64)
+        self.of(|counts| counts.mean() as u64)
     }
     /// The longest; zero when empty.
     pub fn max(&self) -> Time {
-        Time::ps(self.0.max())
+        self.of(Histogram::max)
+    }
+
+    fn of(&self, ps: impl FnOnce(&Histogram<u64>) -> u64) -> Time {
+        self.0.as_deref().map_or(Time::ZERO, |counts| Time::ps(ps(counts)))
     }
 }
 
 #[cfg(test)]
 mod test {
     use super::*;
+
+    #[test]
+    fn an_empty_one_says_zero() {
+        let latency = Latency::default();
+        let said = [latency.quantile(0.99), latency.mean(), latency.max()];
+        assert_eq!((latency.count(), said), (0, [Time::ZERO; 3]));
+    }
 
     #[test]
     fn long_latencies_keep_three_digits() {
