@@ -100,7 +100,7 @@ fn text_of_a_failure() {
              loop.unmap_ns_mean      5300.250  unmap, mean ns
              note: smmu1 was never told
              repeat: smmulate run scenarios/q11.toml --seed 7
-             look closer: smmulate run scenarios/q11.toml --seed 7 --json -
+             look closer: smmulate run scenarios/q11.toml --seed 7 --trace trace.txt
     "#]]
     .assert_eq(&plain(&text::result(&outcome("q11", Verdict::Fail))));
 }

@@ -81,7 +81,7 @@ pub fn result(outcome: &Outcome) -> String {
         line(
             &mut out,
             &dim(&format!(
-                "     look closer: smmulate run {} --seed {} --json -",
+                "     look closer: smmulate run {} --seed {} --trace trace.txt",
                 outcome.path, outcome.seed
             )),
         );

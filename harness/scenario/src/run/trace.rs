@@ -380,28 +380,30 @@ mod test {
             trace.note(Time::us(13), &note).unwrap();
         }
         let text = String::from_utf8(trace.finish().unwrap()).unwrap();
+        // `expect!` removes indentation that all lines share.
+        let text: String = text.lines().map(|line| format!("|{line}\n")).collect();
         expect![[r#"
-                  12.345678 us  cpu1      memory 0x40 = 0x00000005
-                  12.345678 us  left      CR0 = 0x9
-                  12.345678 us  left      EVENTQ_CONS = 0x1
-                  12.345678 us  left      acknowledges CR0ACK = 0x9
-                  12.345678 us  left      VCMDQ3.PROD = 0x2
-                  12.345678 us  smmu1     CMDQV+0x10184 = 0x2
-                  12.345678 us  left      consumed CMDQ[3] CFGI_STE sid=0x2 leaf
-                  12.345678 us  left      consumed VCMDQ3=LVCMDQ1.0[0] CFGI_STE sid=0x2 leaf as CFGI_STE sid=0x20 leaf
-                  12.345678 us  left      stops at VCMDQ3=LVCMDQ1.0[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
-                  12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 of 64 bytes to 0x8040, hit
-                  12.345678 us  left      dma 7: done
-                  12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 aborted with C_BAD_STE
-                  12.345678 us  left      event C_BAD_STE sid=0x5
-                  12.345678 us  left      global error CMDQ_ERR
-                  12.345678 us  irq       raises interrupt 40
-                  12.345678 us  cpu2      gets interrupt 40
-                  13.000000 us  vm0       maps domain 2: iova 0x1000 to 0x8000, 0x1000 bytes
-                  13.000000 us  host      attaches sid=0x5 of its SMMU 0 to a guest's stage 1 on domain 2
-                  13.000000 us  vsmmu0    consumed CMDQ[1] CFGI_STE sid=0x2 leaf
-                  13.000000 us  vsmmu0    sends CFGI_STE sid=0x2 leaf to viommus [3], not to [4]
-                  13.000000 us  log       hello
+            |      12.345678 us  cpu1      memory 0x40 = 0x00000005
+            |      12.345678 us  left      CR0 = 0x9
+            |      12.345678 us  left      EVENTQ_CONS = 0x1
+            |      12.345678 us  left      acknowledges CR0ACK = 0x9
+            |      12.345678 us  left      VCMDQ3.PROD = 0x2
+            |      12.345678 us  smmu1     CMDQV+0x10184 = 0x2
+            |      12.345678 us  left      consumed CMDQ[3] CFGI_STE sid=0x2 leaf
+            |      12.345678 us  left      consumed VCMDQ3=LVCMDQ1.0[0] CFGI_STE sid=0x2 leaf as CFGI_STE sid=0x20 leaf
+            |      12.345678 us  left      stops at VCMDQ3=LVCMDQ1.0[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
+            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 of 64 bytes to 0x8040, hit
+            |      12.345678 us  left      dma 7: done
+            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 aborted with C_BAD_STE
+            |      12.345678 us  left      event C_BAD_STE sid=0x5
+            |      12.345678 us  left      global error CMDQ_ERR
+            |      12.345678 us  irq       raises interrupt 40
+            |      12.345678 us  cpu2      gets interrupt 40
+            |      13.000000 us  vm0       maps domain 2: iova 0x1000 to 0x8000, 0x1000 bytes
+            |      13.000000 us  host      attaches sid=0x5 of its SMMU 0 to a guest's stage 1 on domain 2
+            |      13.000000 us  vsmmu0    consumed CMDQ[1] CFGI_STE sid=0x2 leaf
+            |      13.000000 us  vsmmu0    sends CFGI_STE sid=0x2 leaf to viommus [3], not to [4]
+            |      13.000000 us  log       hello
         "#]].assert_eq(&text);
     }
 }
