@@ -146,6 +146,16 @@ pub struct Pair {
     pub mmio: u64,
 }
 
+impl Scenario {
+    /// The machine's number of an SMMU: physical SMMUs come first, then broadcasting pairs.
+    pub fn number_of(&self, smmu: Behind) -> u16 {
+        match smmu {
+            Behind::Psmmu(psmmu) => psmmu.0 as u16,
+            Behind::Pair(pair) => (self.psmmus.len() + pair.0) as u16,
+        }
+    }
+}
+
 /// What is in front of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Behind {

@@ -63,6 +63,17 @@ pub struct Check {
     pub notable: bool,
 }
 
+impl Check {
+    /// A check that saw something, or something that is not what was expected. Nothing is said of it but that.
+    pub fn new(name: impl Into<String>, line: Option<u32>, seen: Result<String, String>) -> Self {
+        let (verdict, message) = match seen {
+            Ok(message) => (Verdict::Pass, message),
+            Err(message) => (Verdict::Fail, message),
+        };
+        Self { name: name.into(), verdict, message, line, why: None, notable: false }
+    }
+}
+
 /// Something the oracle found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {

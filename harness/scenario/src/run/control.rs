@@ -9,6 +9,7 @@ use models::cpu::Cpu;
 use parking_lot::Mutex;
 use sim::Time;
 
+use super::judge::SeenEvent;
 use crate::model::Fault;
 use crate::outcome::Value;
 
@@ -21,8 +22,10 @@ pub(super) enum Ask {
     Idle,
     /// Arm (or disarm) a fault of hardware.
     Fault(Box<Fault>, bool),
-    /// Events recorded since the start: how many were seen so far.
-    Events,
+    /// How many event records hardware has written.
+    EventCount,
+    /// Event records that hardware has written, without the first so many.
+    Events { after: usize },
     /// An old mapping is taken for gone everywhere.
     Retire { asid: u16, iova: u64, len: u64 },
     /// A device is behind a vSMMU (or, without one, behind the script itself), or no longer.
@@ -37,15 +40,6 @@ pub(super) enum Ask {
     Grant { vm: usize, ranges: Vec<std::ops::Range<u64>> },
 }
 
-/// An event record that hardware wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Recorded {
-    pub(super) time: Time,
-    pub(super) smmu: u16,
-    pub(super) sid: u32,
-    pub(super) number: u8,
-}
-
 /// An answer.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Answer {
@@ -53,7 +47,8 @@ pub(super) enum Answer {
     Done,
     Metrics(BTreeMap<String, Value>),
     Idle(bool),
-    Events(Vec<Recorded>),
+    EventCount(usize),
+    Events(Vec<SeenEvent>),
 }
 
 /// The line between tasks and the runner.
@@ -88,9 +83,16 @@ impl Control {
             other => unreachable!("{other:?}"),
         }
     }
-    /// Event records so far.
-    pub(super) async fn events(&self, cpu: &Cpu) -> Vec<Recorded> {
-        match self.ask(cpu, Ask::Events).await {
+    /// How many event records there are so far.
+    pub(super) async fn event_count(&self, cpu: &Cpu) -> usize {
+        match self.ask(cpu, Ask::EventCount).await {
+            Answer::EventCount(count) => count,
+            other => unreachable!("{other:?}"),
+        }
+    }
+    /// Event records so far, without the first `after`.
+    pub(super) async fn events(&self, cpu: &Cpu, after: usize) -> Vec<SeenEvent> {
+        match self.ask(cpu, Ask::Events { after }).await {
             Answer::Events(events) => events,
             other => unreachable!("{other:?}"),
         }

@@ -2,19 +2,19 @@
 
 use oracle::Finding as Found;
 
-use super::control::Recorded;
+use super::judge::SeenEvent;
 use super::metrics;
 use super::script::Script;
 use crate::model::{Behind, Bounds, Expectation, Finding as Word, Scenario, Subject};
-use crate::names::{EndpointId, Kind, Target};
-use crate::outcome::{Check, Finding, Outcome, Verdict};
+use crate::names::{EndpointId, Kind, PairId, PsmmuId, Target};
+use crate::outcome::{Check, Finding, Outcome};
 
 /// Adds a check per expectation, and the oracle's findings with whether each was expected.
 pub(super) fn evaluate(
     scenario: &Scenario,
     script: &Script,
     findings: &[Found],
-    recorded: &[Recorded],
+    recorded: &[SeenEvent],
     outcome: &mut Outcome,
 ) {
     let judged = scenario.expects.iter().any(|e| matches!(e.subject, Subject::Oracle { .. }));
@@ -30,14 +30,10 @@ pub(super) fn evaluate(
         .collect();
     for expectation in &scenario.expects {
         let seen = check(scenario, script, findings, recorded, outcome, expectation);
-        let (verdict, message) = match seen {
-            Ok(message) => (Verdict::Pass, message),
-            Err(message) => (Verdict::Fail, message),
-        };
-        let line = Some(expectation.line);
         let why = expectation.why.clone();
         let notable = why.is_some();
-        outcome.checks.push(Check { name: expectation.name.clone(), verdict, message, line, why, notable });
+        let plain = Check::new(&expectation.name, Some(expectation.line), seen);
+        outcome.checks.push(Check { why, notable, ..plain });
     }
     let clean_is_expected =
         |e: &Expectation| matches!(e.subject, Subject::Oracle { finding: Word::Clean, .. });
@@ -45,14 +41,8 @@ pub(super) fn evaluate(
         let unexpected = outcome.findings.iter().filter(|f| !f.expected).count();
         if unexpected > 0 || !judged {
             let name = if judged { "the oracle finds nothing else" } else { "the oracle finds nothing" };
-            outcome.checks.push(Check {
-                name: name.to_owned(),
-                verdict: if unexpected == 0 { Verdict::Pass } else { Verdict::Fail },
-                message: say_findings(outcome.findings.iter().filter(|f| !f.expected)),
-                line: None,
-                why: None,
-                notable: false,
-            });
+            let said = say_findings(outcome.findings.iter().filter(|f| !f.expected));
+            outcome.checks.push(Check::new(name, None, if unexpected == 0 { Ok(said) } else { Err(said) }));
         }
     }
 }
@@ -72,7 +62,7 @@ fn check(
     scenario: &Scenario,
     script: &Script,
     findings: &[Found],
-    recorded: &[Recorded],
+    recorded: &[SeenEvent],
     outcome: &Outcome,
     expectation: &Expectation,
 ) -> Result<String, String> {
@@ -169,15 +159,11 @@ fn is_about(
 ) -> bool {
     let is = |e: EndpointId| {
         let e = &scenario.endpoints[e.0];
-        let front = match e.behind {
-            Behind::Psmmu(p) => p.0,
-            Behind::Pair(p) => scenario.psmmus.len() + p.0,
-        };
-        smmu == Some(front as u16) && sid.is_some_and(|sid| e.streams.contains(&sid))
+        smmu == Some(scenario.number_of(e.behind)) && sid.is_some_and(|sid| e.streams.contains(&sid))
     };
     let place = at.is_none_or(|at| match at.kind {
-        Kind::Psmmu => smmu == Some(at.index as u16),
-        Kind::Pair => smmu == Some((scenario.psmmus.len() + at.index) as u16),
+        Kind::Psmmu => smmu == Some(scenario.number_of(Behind::Psmmu(PsmmuId(at.index)))),
+        Kind::Pair => smmu == Some(scenario.number_of(Behind::Pair(PairId(at.index)))),
         Kind::Vsmmu => scenario.vsmmus[at.index].devices.iter().any(|(e, _)| is(*e)),
         Kind::Endpoint => is(EndpointId(at.index)),
         _ => false,

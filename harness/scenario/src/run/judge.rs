@@ -23,7 +23,7 @@ use std::ops::Range;
 use kernel::journal::{Actor, Attachment, DomainId, Note};
 use models::bus::Requester;
 use models::record::{CommandQueue, Record};
-use oracle::{Access, Config, Counters, Dma, Fact, Finding, Oracle, Queue, Registers, Saying, Witness};
+use oracle::{Access, Config, Dma, Fact, Finding, Oracle, Queue, Registers, Saying, Witness};
 use sim::Time;
 use spec::smmu::command::tg;
 use spec::smmu::{Command, EventRecord, GlobalError, Opcode};
@@ -126,19 +126,9 @@ impl Judge {
         &self.events
     }
 
-    /// What was wrong so far. What waits for a bound to pass is not among it.
-    pub fn findings(&self) -> &[Finding] {
-        self.oracle.findings()
-    }
-
-    /// How much was judged so far.
-    pub fn counters(&self) -> Counters {
-        self.oracle.counters()
-    }
-
-    /// Name of the endpoint of a stream: with [`Finding::smmu`] and [`Finding::sid`] what a finding is about.
-    pub fn stream_name(&self, smmu: u16, sid: u32) -> Option<&str> {
-        self.streams.get(&(smmu, sid)).map(String::as_str)
+    /// Event records that hardware has written, oldest first.
+    pub fn hardware_events(&self) -> impl Iterator<Item = &SeenEvent> {
+        self.events.iter().filter(|event| event.by == Seer::Hardware)
     }
 
     /// The run is over: what was wrong, in order of time.

@@ -26,7 +26,7 @@ use models::system::Machine;
 use parking_lot::Mutex;
 use sim::Time;
 
-use self::control::{Answer, Ask, Control, Recorded};
+use self::control::{Answer, Ask, Control};
 use self::judge::Judge;
 use self::platform::{CpuPlan, Plan};
 use self::script::Script;
@@ -86,14 +86,7 @@ fn names(scenario: &Scenario, plan: &Plan) -> trace::Names {
 fn unbuilt(scenario: &Scenario, seed: u64, begun: Instant, why: String) -> Ran {
     let mut outcome = blank(scenario, seed);
     outcome.host = begun.elapsed();
-    outcome.checks.push(Check {
-        name: "the platform can be built".into(),
-        verdict: Verdict::Fail,
-        message: why,
-        line: None,
-        why: None,
-        notable: false,
-    });
+    outcome.checks.push(Check::new("the platform can be built", None, Err(why)));
     Ran { outcome, trace: None }
 }
 
@@ -123,7 +116,6 @@ struct Runner {
     script: Arc<Mutex<Script>>,
     judge: Judge,
     trace: Option<Trace<Vec<u8>>>,
-    recorded: Vec<Recorded>,
     armed: faults::Armed,
 }
 
@@ -144,17 +136,7 @@ impl Runner {
         machine.spawn(CpuPlan::SCRIPT, "script", move |cpu| async move {
             script::follow(cpu, s, plan, notes, line, log, seed).await;
         });
-        Ok(Self {
-            scenario: Arc::clone(scenario),
-            machine,
-            journal,
-            control,
-            script,
-            judge,
-            trace,
-            recorded: Vec::new(),
-            armed,
-        })
+        Ok(Self { scenario: Arc::clone(scenario), machine, journal, control, script, judge, trace, armed })
     }
 
     /// Runs until the script has ended and everything under way has settled, or until it cannot.
@@ -195,14 +177,6 @@ impl Runner {
         if self.machine.has_records() {
             for (time, record) in self.machine.drain_records() {
                 self.judge.record(time, &record);
-                if let models::record::Record::EventWritten { smmu, record } = &record {
-                    self.recorded.push(Recorded {
-                        time,
-                        smmu: *smmu,
-                        sid: record.sid() as u32,
-                        number: record.number() as u8,
-                    });
-                }
                 if let Some(trace) = &mut self.trace {
                     trace.record(time, &record).expect("memory takes every line");
                 }
@@ -219,11 +193,12 @@ impl Runner {
     /// Answers what tasks have asked the runner.
     fn answer(&mut self) {
         let now = self.machine.now();
-        let Self { machine, judge, armed, recorded, scenario, script, .. } = self;
+        let Self { machine, judge, armed, scenario, script, .. } = self;
         self.control.answer(|ask| match ask {
             Ask::Metrics => Answer::Metrics(metrics::collect(scenario, machine, &script.lock())),
             Ask::Idle => Answer::Idle(machine.psmmus().iter().all(models::psmmu::Psmmu::is_idle)),
-            Ask::Events => Answer::Events(recorded.clone()),
+            Ask::EventCount => Answer::EventCount(judge.hardware_events().count()),
+            Ask::Events { after } => Answer::Events(judge.hardware_events().skip(after).copied().collect()),
             Ask::Fault(fault, on) => {
                 armed.set(machine, &fault, on);
                 Answer::Done
@@ -269,8 +244,9 @@ impl Runner {
         outcome.metrics = metrics::collect(&self.scenario, &self.machine, &script);
         outcome.checks.clone_from(&script.checks);
         outcome.notes.clone_from(&script.notes);
+        let events: Vec<_> = self.judge.hardware_events().copied().collect();
         let findings = self.judge.finish(now);
-        expect::evaluate(&self.scenario, &script, &findings, &self.recorded, &mut outcome);
+        expect::evaluate(&self.scenario, &script, &findings, &events, &mut outcome);
         let failed = outcome.checks.iter().any(|c| c.verdict == Verdict::Fail);
         outcome.verdict = if failed { Verdict::Fail } else { Verdict::Pass };
         let text = |trace: Trace<Vec<u8>>| {

@@ -22,6 +22,7 @@ use spec::cmdqv::config::PARAM;
 
 use super::judge::{Facts, SmmuFact, StreamFact, VmFact};
 use crate::model::{Behind, Endpoint, Pair, Psmmu, Scenario};
+use crate::names::PairId;
 use crate::platform::EndpointKind;
 use crate::preset::SmmuTiming;
 
@@ -138,6 +139,7 @@ impl Plan {
         let mut device_of = Vec::new();
         let mut endpoints = Vec::new();
         for (i, endpoint) in scenario.endpoints.iter().enumerate() {
+            endpoints.push((scenario.number_of(endpoint.behind), endpoint_config(i, endpoint)));
             match endpoint.behind {
                 Behind::Psmmu(smmu) => {
                     device_of.push(Some(devices.len()));
@@ -149,13 +151,8 @@ impl Plan {
                         canwbs: endpoint.canwbs,
                         ats: endpoint.ats,
                     });
-                    endpoints.push((smmu.0 as u16, endpoint_config(i, endpoint)));
                 }
-                Behind::Pair(pair) => {
-                    device_of.push(None);
-                    let front = scenario.psmmus.len() + pair.0;
-                    endpoints.push((front as u16, endpoint_config(i, endpoint)));
-                }
+                Behind::Pair(_) => device_of.push(None),
             }
         }
         let smmus = scenario
@@ -287,11 +284,12 @@ fn psmmu(index: usize, p: &Psmmu) -> PsmmuConfig {
 }
 
 fn pair(scenario: &Scenario, index: usize, p: &Pair) -> Smmuv2Config {
-    let mut config = Smmuv2Config::new((scenario.psmmus.len() + index) as u16, p.mmio);
+    let number = scenario.number_of(Behind::Pair(PairId(index)));
+    let mut config = Smmuv2Config::new(number, p.mmio);
     config.interleave = p.interleave;
     config.engines =
         p.sync_latency.iter().map(|&sync| EngineTiming { sync, ..EngineTiming::default() }).collect();
-    let first = first_intid(scenario.psmmus.len() + index);
+    let first = first_intid(number.into());
     config.context_intid = first;
     config.global_intid = first + 1;
     config

@@ -15,7 +15,7 @@ use super::platform::Plan;
 use super::steps::{self, Seen};
 use super::world::World;
 use crate::model::{Bounds, Scenario};
-use crate::outcome::{Check, Value, Verdict};
+use crate::outcome::{Check, Value};
 use crate::platform::FaultKind;
 use crate::step::{Action, Expected, Step};
 
@@ -41,23 +41,17 @@ impl Script {
     /// The script will not end: that is a failed check of what it was doing.
     pub(super) fn stuck(&mut self, why: &str) {
         let (name, line) = self.doing.clone().unwrap_or_else(|| ("the run ends".to_owned(), None));
-        let message = why.to_owned();
-        self.checks.push(Check { name, verdict: Verdict::Fail, message, line, why: None, notable: false });
+        self.check(name, line, Err(why.to_owned()));
     }
     fn check(&mut self, name: String, line: Option<u32>, seen: Seen) {
-        let (verdict, message) = match seen {
-            Ok(message) => (Verdict::Pass, message),
-            Err(message) => (Verdict::Fail, message),
-        };
-        self.checks.push(Check { name, verdict, message, line, why: None, notable: false });
+        self.checks.push(Check::new(name, line, seen));
     }
 
     /// What a step of the file has shown.
     fn step(&mut self, name: String, step: &Step, seen: Seen) {
-        self.check(name, Some(step.line), seen);
-        let check = self.checks.last_mut().expect("pushed just now");
-        check.why.clone_from(&step.why);
-        check.notable = step.why.is_some() || step.expect != Expected::Ok;
+        let why = step.why.clone();
+        let notable = why.is_some() || step.expect != Expected::Ok;
+        self.checks.push(Check { why, notable, ..Check::new(name, Some(step.line), seen) });
     }
 }
 

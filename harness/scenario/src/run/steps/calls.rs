@@ -11,6 +11,7 @@ use models::cpu::Cpu;
 use spec::smmu::EventRecord;
 
 use super::encode::encode;
+use super::memory::buffer;
 use super::objects::{narrow, repeated, vm_of};
 use super::vste;
 use super::{Seen, judge};
@@ -68,9 +69,7 @@ pub(super) async fn ioas_alloc(world: &Arc<World>, cpu: &Cpu, step: &Step, _: &I
 
 pub(super) async fn ioas_map(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &IoasMap) -> Seen {
     let ioas = world.id(step.actor, a.ioas.0)?;
-    let (_, Made::Memory(memory)) = world.named(a.memory.0)? else {
-        return Err("only memory can be mapped".to_owned());
-    };
+    let memory = buffer(world, a.memory)?;
     let flag = |on: bool, flag: u32| if on { flag } else { 0 };
     let length = a.length.map_or_else(|| memory.len().saturating_sub(a.offset.0), |length| length.0);
     let cmd = MapCommand {

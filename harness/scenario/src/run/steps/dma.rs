@@ -14,11 +14,11 @@ use models::cpu::Cpu;
 use models::dma::{Job, JobResult};
 use sim::Time;
 
-use super::memory::{buffer, by, hex, keep, load, made};
+use super::memory::{buffer, by, hex, load};
 use super::{Seen, judge};
 use crate::model::Behind;
 use crate::names::{Actor, EndpointId, MappingRef, ObjectRef};
-use crate::run::control::Recorded;
+use crate::run::judge::SeenEvent;
 use crate::run::world::{DmaRange, HostDma, HostDomain, Made, World};
 use crate::step::{self, Direction, Event, Expected, Step};
 
@@ -38,7 +38,7 @@ pub(super) async fn map(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Ma
         Actor::Vm(vm) => map_guest(world, cpu, vm.0, a, len, prot).await?,
     };
     if let Ok(range) = &result {
-        keep(world, step, Made::Mapping(range.clone()));
+        world.keep(step, Made::Mapping(range.clone()));
     }
     judge(step.expect, result, |range| {
         format!("{:#x} to {:#x}, {:#x} bytes", range.iova, range.owner_addr, range.len)
@@ -229,9 +229,11 @@ async fn clear<A: Access>(
 }
 
 fn mapping(world: &World, reference: MappingRef) -> Result<(DmaRange, String), String> {
-    match made(world, reference.0)? {
-        (Made::Mapping(range), name) => Ok((range, name)),
-        (_, name) => Err(format!("`{name}` is no mapping")),
+    let (id, made) = world.named(reference.0)?;
+    let name = world.object_name(id).to_owned();
+    match made {
+        Made::Mapping(range) => Ok((range, name)),
+        _ => Err(format!("`{name}` is no mapping")),
     }
 }
 
@@ -248,7 +250,7 @@ impl Landing {
         if let Some(reference) = a.lands_in {
             let memory = buffer(world, reference)?;
             let name = match reference.0 {
-                ObjectRef::Object(id) => world.scenario.objects[id.0].name.clone(),
+                ObjectRef::Object(id) => world.object_name(id).to_owned(),
                 _ => String::new(),
             };
             return Ok(Some(Self::Buffer { name, memory, offset: a.lands_at.0 }));
@@ -296,7 +298,7 @@ pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dm
         // No other step writes the same.
         _ => (u64::from(step.line) | 0xd3a << 52).to_le_bytes().to_vec(),
     };
-    let before = world.control.events(cpu).await.len();
+    let before = world.control.event_count(cpu).await;
     let job = Job {
         write,
         iova: base.wrapping_add(a.offset.0),
@@ -316,7 +318,7 @@ pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dm
     match step.expect {
         Expected::Ok if result.aborted => {
             cpu.sleep(EVENT_LIMIT).await;
-            let raised = events_of(world, &world.control.events(cpu).await[before..], a.endpoint);
+            let raised = events_of(world, &world.control.events(cpu, before).await, a.endpoint);
             Err(format!("aborted after {} bytes{}", result.done, listed(&raised)))
         }
         Expected::Ok => {
@@ -368,8 +370,7 @@ async fn recorded(world: &World, cpu: &Cpu, endpoint: EndpointId, event: Event, 
     }
     let end = cpu.now() + EVENT_LIMIT;
     loop {
-        let events = world.control.events(cpu).await;
-        let ours = events_of(world, &events[before..], endpoint);
+        let ours = events_of(world, &world.control.events(cpu, before).await, endpoint);
         if ours.contains(&event.number()) {
             return Ok(event.word().to_owned());
         }
@@ -381,7 +382,7 @@ async fn recorded(world: &World, cpu: &Cpu, endpoint: EndpointId, event: Event, 
 }
 
 /// Numbers of the events that an endpoint raised.
-fn events_of(world: &World, events: &[Recorded], endpoint: EndpointId) -> Vec<u8> {
+fn events_of(world: &World, events: &[SeenEvent], endpoint: EndpointId) -> Vec<u8> {
     let smmu = world.stream_of(endpoint).map(|(smmu, _)| smmu);
     let streams = &world.scenario.endpoints[endpoint.0].streams;
     let ours = events.iter().filter(|e| Some(e.smmu) == smmu && streams.contains(&e.sid));

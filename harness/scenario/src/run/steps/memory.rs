@@ -14,7 +14,7 @@ use models::cpu::Cpu;
 use spec::smmu::Cd;
 
 use super::Seen;
-use crate::names::{Actor, MemoryRef, ObjectRef, TableRef};
+use crate::names::{Actor, MemoryRef, TableRef};
 use crate::platform::Granule;
 use crate::run::control::Ask;
 use crate::run::world::{Made, World};
@@ -63,7 +63,7 @@ pub(super) async fn memory(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step:
     cpu.barrier().await;
     let first = memory.at(0).unwrap_or_default();
     let seen = format!("{} at {first:#x} in frames of {:#x} bytes", a.size, memory.page_size);
-    keep(world, step, Made::Memory(memory));
+    world.keep(step, Made::Memory(memory));
     Ok(seen)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn table(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::
     let domain = world.journal.next_domain();
     let seen = format!("CD at IPA {ipa:#x} with ASID {asid}, root table at IPA {:#x}", table.root());
     let made = Tables { cd_ipa: ipa, asid, table: Arc::new(table), domain, view };
-    keep(world, step, Made::Table(made));
+    world.keep(step, Made::Table(made));
     Ok(seen)
 }
 
@@ -191,33 +191,19 @@ pub(super) async fn mem_write(world: &Arc<World>, cpu: &Cpu, _: &Step, a: &step:
     Ok(format!("{} bytes at {:#x}", a.data.0.len(), a.offset.0))
 }
 
-/// What a step made is known by the name that it gave.
-pub(super) fn keep(world: &World, step: &Step, made: Made) {
-    if let Some(id) = step.makes {
-        world.made.lock().insert(id, made);
-    }
-}
-
-/// What an earlier step made, and the name it gave.
-pub(super) fn made(world: &World, reference: ObjectRef) -> Result<(Made, String), String> {
-    let ObjectRef::Object(id) = reference else { return Err("not an object of the script".to_owned()) };
-    let name = world.scenario.objects[id.0].name.clone();
-    let made = world.made.lock().get(&id).cloned();
-    made.map(|made| (made, name.clone())).ok_or_else(|| format!("`{name}` is not there"))
-}
-
 /// A buffer.
 pub(super) fn buffer(world: &World, reference: MemoryRef) -> Result<UserMemory, String> {
-    match made(world, reference.0)? {
-        (Made::Memory(memory), _) => Ok(memory),
-        (_, name) => Err(format!("`{name}` is no buffer")),
+    match world.named(reference.0)? {
+        (_, Made::Memory(memory)) => Ok(memory),
+        (id, _) => Err(format!("`{}` is no buffer", world.object_name(id))),
     }
 }
 
-fn tables(world: &World, reference: TableRef) -> Result<Tables, String> {
-    match made(world, reference.0)? {
-        (Made::Table(tables), _) => Ok(tables),
-        (_, name) => Err(format!("`{name}` is no table")),
+/// Stage-1 tables.
+pub(super) fn tables(world: &World, reference: TableRef) -> Result<Tables, String> {
+    match world.named(reference.0)? {
+        (_, Made::Table(tables)) => Ok(tables),
+        (id, _) => Err(format!("`{}` is no table", world.object_name(id))),
     }
 }
 

@@ -16,6 +16,10 @@ impl World {
             format!("`{}` was not made by line {line}", object.name)
         })
     }
+    /// The name that the script gave to an object.
+    pub(super) fn object_name(&self, id: ObjectId) -> &str {
+        &self.scenario.objects[id.0].name
+    }
     /// Remembers what a step has made, if somebody can refer to it.
     pub(super) fn keep(&self, step: &Step, made: Made) {
         if let Some(id) = step.makes {
@@ -34,7 +38,7 @@ impl World {
             }
             ObjectRef::Object(object) => match self.made(object)? {
                 Made::Object { id, .. } | Made::Viommu { id, .. } | Made::Queue { id } => Ok(id),
-                _ => Err(format!("`{}` has no id", self.scenario.objects[object.0].name)),
+                _ => Err(format!("`{}` has no id", self.object_name(object))),
             },
         }
     }

@@ -19,7 +19,7 @@ use super::registers::{Region, vsmmu};
 use crate::command::{Block, Queue, Register};
 use crate::names::{Actor, Kind, ObjectId, PsmmuId, VsmmuId};
 use crate::register::locate;
-use crate::run::control::Recorded;
+use crate::run::judge::SeenEvent;
 use crate::run::world::{Made, World};
 use crate::step::{self, Step};
 
@@ -192,9 +192,9 @@ async fn through_window(
 
 /// The ring of a window's queue and its host-physical address, from the page that only the host can read.
 async fn ring_behind(world: &World, cpu: &Cpu, id: ObjectId, l: u64) -> Result<(Ring, u64), String> {
-    let name = &world.scenario.objects[id.0].name;
-    let Some(Made::Window { actor, viommu, .. }) = world.made.lock().get(&id).cloned() else {
-        return Err(format!("`{name}` is not there"));
+    let name = world.object_name(id);
+    let Made::Window { actor, viommu, .. } = world.made(id)? else {
+        return Err(format!("`{name}` is not a window"));
     };
     let facts = world.context(actor).viommu_facts(viommu);
     let facts = facts.map_err(|e| format!("`{name}`: its viommu is gone: {e}"))?;
@@ -221,7 +221,7 @@ pub(super) async fn wait_event(world: &Arc<World>, cpu: &Cpu, _: &Step, a: &step
         (None, _) => Vec::new(),
     };
     let anyone = a.endpoint.is_none() && a.at.kind == Kind::Psmmu;
-    let matches = |e: &Recorded| {
+    let matches = |e: &SeenEvent| {
         let ours = anyone || streams.contains(&(e.smmu, e.sid));
         let here = a.at.kind != Kind::Psmmu || usize::from(e.smmu) == a.at.index;
         ours && here && e.number == a.event.number()
@@ -233,7 +233,7 @@ pub(super) async fn wait_event(world: &Arc<World>, cpu: &Cpu, _: &Step, a: &step
     };
     let end = cpu.now() + a.within;
     loop {
-        let events = world.control.events(cpu).await;
+        let events = world.control.events(cpu, 0).await;
         let fresh = {
             let mut all = world.taken_events.lock();
             let taken = all.entry(a.at).or_default();

@@ -158,8 +158,8 @@ pub(super) fn vsmmu(world: &World, v: VsmmuId) -> Result<&Arc<kernel::vmm::Vsmmu
 /// A VM that acts goes through the guest address that the page was mapped at, everyone else through the mapping.
 fn window(world: &World, cpu: &Cpu, actor: Actor, id: ObjectId) -> Result<Region, String> {
     let object = &world.scenario.objects[id.0];
-    let Some(Made::Window { mapping, .. }) = world.made.lock().get(&id).cloned() else {
-        return Err(format!("`{}` is not there", object.name));
+    let Made::Window { mapping, .. } = world.made(id)? else {
+        return Err(format!("`{}` is not a window", object.name));
     };
     let len = mapping.map_or(spec::cmdqv::PAGE, |m| m.len);
     if let (Actor::Vm(vm), Action::Mmap(args)) = (actor, &world.scenario.steps[object.step].action)

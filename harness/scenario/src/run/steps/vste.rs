@@ -5,15 +5,12 @@ use spec::smmu::{Ste, ste::config};
 
 use crate::command::{SteConfig, VsteSpec};
 use crate::declare::Code;
-use crate::run::world::{Made, World};
+use crate::run::world::World;
 
 /// The two words.
 pub(super) fn words(world: &World, spec: &VsteSpec) -> Result<[u64; 2], String> {
     let table = match spec.table {
-        Some(table) => match world.named(table.0)? {
-            (_, Made::Table(tables)) => Some(tables.cd_ipa),
-            (id, _) => return Err(format!("`{}` is not a table", world.scenario.objects[id.0].name)),
-        },
+        Some(table) => Some(super::memory::tables(world, table)?.cd_ipa),
         None => None,
     };
     let mut words = match spec.words.as_slice() {

@@ -51,7 +51,7 @@ pub(super) async fn mmap(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &Mmap) -
 
 pub(super) async fn munmap(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &Munmap) -> Seen {
     let (id, made) = world.named(a.window.0)?;
-    let name = &world.scenario.objects[id.0].name;
+    let name = world.object_name(id);
     let Made::Window { actor, mapping, viommu, guest } = made else {
         return Err(format!("`{name}` is not a window"));
     };
@@ -105,7 +105,7 @@ fn held(world: &World, step: &Step) -> (Vec<Mapping>, Vec<Id>) {
 
 pub(super) async fn exit(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &Exit) -> Seen {
     let (id, made) = world.named(a.process.0)?;
-    let name = &world.scenario.objects[id.0].name;
+    let name = world.object_name(id);
     let Made::Process(actor, mappings, queues) = made else {
         return Err(format!("`{name}` is not a process"));
     };
