@@ -7,9 +7,6 @@ use super::config::Faults;
 use super::knobs::{GuestNhAll, Knobs, Refusal, SyncSignal};
 use super::vintf::{Context, SidSlot};
 
-/// A forbidden access, according to QEMU's register header; the causes are not public.
-pub(super) const CERROR_ILL_ACCESS: CommandError = CommandError(4);
-
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Admitted {
@@ -49,7 +46,7 @@ fn guest_rule(op: Opcode, knobs: &Knobs) -> Guest {
 fn refusal(kind: Refusal) -> CommandError {
     match kind {
         Refusal::Illegal => CommandError::CERROR_ILL,
-        Refusal::IllegalAccess => CERROR_ILL_ACCESS,
+        Refusal::IllegalAccess => CommandError::CERROR_ILL_ACCESS,
     }
 }
 

@@ -24,6 +24,7 @@ use spec::smmu::error::CommandError;
 
 use crate::bus::{Abort, Data, PhysAddr};
 use crate::record::CommandQueue;
+use crate::smmu::arbiter::Limits;
 
 mod admission;
 mod alloc;
@@ -110,17 +111,6 @@ pub struct Taken {
     pub raw: Command,
     /// With VMID and StreamID replaced where the owner requires it.
     pub executed: Command,
-}
-
-/// How long the arbiter may stay with one queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Commands, at least 1.
-    pub commands: u32,
-    /// SMMU clocks; 0 lets one command through.
-    pub clocks: u32,
-    /// Insert a CMD_SYNC on leaving a queue unless its last command was one.
-    pub auto_sync: bool,
 }
 
 /// What a ticket stands for.
@@ -243,10 +233,11 @@ impl Cmdqv {
     }
 
     /// How long the arbiter may stay with one queue.
-    pub fn limits(&self) -> BatchLimits {
-        BatchLimits {
+    pub fn limits(&self) -> Limits {
+        let clocks = self.fields.cmdq_max_clk_batch() as u32 * self.config.knobs.clock_batch.clocks();
+        Limits {
             commands: (self.fields.cmdq_max_cmd_batch() as u32).max(1),
-            clocks: self.fields.cmdq_max_clk_batch() as u32 * self.config.knobs.clock_batch.clocks(),
+            clocks: clocks.into(),
             auto_sync: self.config.knobs.auto_sync == AutoSync::On,
         }
     }

@@ -265,10 +265,6 @@ impl Core {
                 cx.say(self.timing.signal, Out::Spawn { cpu, task: child });
                 soon(cx, self.timing.signal, Answer::Done);
             }
-            Ask::Yield => {
-                self.running = None;
-                self.make_ready(task, Some(Answer::Done));
-            }
         }
     }
 

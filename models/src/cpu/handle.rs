@@ -131,10 +131,6 @@ impl Cpu {
     pub async fn sleep(&self, time: Time) {
         self.port.ask(Ask::Sleep(time)).await;
     }
-    /// Lets other tasks of the core run first.
-    pub async fn yield_now(&self) {
-        self.port.ask(Ask::Yield).await;
-    }
     /// Waits for an interrupt and consumes it. False when `limit` passed first.
     pub async fn wait_interrupt(&self, intid: u32, limit: Option<Time>) -> bool {
         !matches!(self.port.ask(Ask::WaitInterrupt { intid, limit }).await, Answer::TimedOut)

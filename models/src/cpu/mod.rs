@@ -87,8 +87,6 @@ pub enum Ask {
         /// The task.
         task: Box<CpuTask>,
     },
-    /// Lets other tasks of the core run.
-    Yield,
 }
 
 /// What a CPU answers.

@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use sim::{Component, Cx, Time};
 
-use self::directory::{Access, Channel, Directory, Request};
+use self::directory::{Access, Booking, Channel, Directory, Request};
 use crate::bus::{Abort, LINE, Op, PhysAddr, Requester, Response, Transaction};
 use crate::record::Record;
 
@@ -204,7 +204,7 @@ impl Memory {
         (!faulty).then_some(range.node)
     }
 
-    fn book(&mut self, now: Time, addr: PhysAddr, from: Requester, access: Access, home: u16) -> Booked {
+    fn book(&mut self, now: Time, addr: PhysAddr, from: Requester, access: Access, home: u16) -> Booking {
         let (cpu, nodes, index) = match from {
             Requester::Cpu(cpu) => (Some(cpu), &self.config.cpu_nodes, cpu),
             Requester::Psmmu(psmmu) | Requester::Pair(psmmu) => (None, &self.config.psmmu_nodes, psmmu),
@@ -220,7 +220,7 @@ impl Memory {
             Level::Dram => &mut counters.dram,
         } += 1;
         counters.queued += u64::from(booking.queued);
-        Booked { start: booking.start, done: booking.done, queued: booking.queued }
+        booking
     }
 
     fn access(&mut self, transaction: Transaction, cx: &mut Context) {
@@ -309,12 +309,6 @@ impl Memory {
             self.watches.entry(addr / LINE as u64).or_default().push(watch);
         }
     }
-}
-
-struct Booked {
-    start: Time,
-    done: Time,
-    queued: bool,
 }
 
 impl Component for Memory {

@@ -67,10 +67,6 @@ impl PhysMem {
         self.read(addr, &mut word);
         u64::from_le_bytes(word)
     }
-    /// Writes a little-endian 32-bit word.
-    pub fn write_u32(&mut self, addr: PhysAddr, value: u32) {
-        self.write(addr, &value.to_le_bytes());
-    }
     /// Writes a little-endian 64-bit word.
     pub fn write_u64(&mut self, addr: PhysAddr, value: u64) {
         self.write(addr, &value.to_le_bytes());

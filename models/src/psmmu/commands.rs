@@ -62,14 +62,7 @@ impl Psmmu {
         self.fetch(cx);
         while self.executing.is_none() {
             self.find_ready();
-            let limits = self.cmdqv.as_ref().map_or(Limits::NONE, |cmdqv| {
-                let limits = cmdqv.limits();
-                Limits {
-                    commands: limits.commands,
-                    clocks: limits.clocks.into(),
-                    auto_sync: limits.auto_sync,
-                }
-            });
+            let limits = self.cmdqv.as_ref().map_or(Limits::NONE, Cmdqv::limits);
             match self.arbiter.next(&self.ready, limits) {
                 None => return,
                 Some(Grant::Sync(port)) => {

@@ -76,13 +76,19 @@ impl Psmmu {
         }
     }
 
+    /// Counts an interrupt that is to leave; false if a fault swallows it.
+    fn interrupt_leaves(&mut self) -> bool {
+        let lost = self.triggers.interrupt.strikes();
+        let counter = if lost { &mut self.metrics.interrupts_lost } else { &mut self.metrics.interrupts };
+        *counter += 1;
+        !lost
+    }
+
     /// Sends a message or an edge. `port` is the queue whose CMD_SYNC it belongs to.
     pub(super) fn raise(&mut self, raise: Raise, source: Source, port: Option<usize>, cx: &mut Context) {
-        if self.triggers.interrupt.strikes() {
-            self.metrics.interrupts_lost += 1;
+        if !self.interrupt_leaves() {
             return;
         }
-        self.metrics.interrupts += 1;
         let when = cx.now + self.config.timing.interrupt;
         match raise {
             Raise::Wire(intid) => cx.say_at(when, Out::Interrupt { intid }),
@@ -114,12 +120,9 @@ impl Psmmu {
 
     /// One rising edge on the CMDQV's wire.
     pub(super) fn cmdqv_edge(&mut self, cx: &mut Context) {
-        if let Some(intid) = self.config.cmdqv_line {
-            if self.triggers.interrupt.strikes() {
-                self.metrics.interrupts_lost += 1;
-                return;
-            }
-            self.metrics.interrupts += 1;
+        if let Some(intid) = self.config.cmdqv_line
+            && self.interrupt_leaves()
+        {
             cx.say(self.config.timing.interrupt, Out::Interrupt { intid });
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use sim::Time;
+use spec::smmu::EventRecord;
 
 use super::{Context, Out, Pending, Psmmu, PsmmuTiming};
 use crate::bus::{Abort, Data, Op};
@@ -263,21 +264,9 @@ impl Psmmu {
                 }
                 self.forward(flight, pa, tlb_hit, cx);
             }
-            Outcome::Abort { event } => {
-                let number = event.map(|e| e.number() as u8);
-                self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
-                if let Some(event) = event {
-                    self.record_event(event, cx);
-                }
-                self.answer(flight, DmaResult::Aborted(Abort), cx);
-            }
+            Outcome::Abort { event } => self.refuse(flight, event, DmaResult::Aborted(Abort), cx),
             Outcome::ReadZeroWriteIgnored { event } => {
-                let number = event.map(|e| e.number() as u8);
-                self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
-                if let Some(event) = event {
-                    self.record_event(event, cx);
-                }
-                self.answer(flight, zeros(&flight.request), cx);
+                self.refuse(flight, event, zeros(&flight.request), cx);
             }
             Outcome::Stall { event } => self.stall(flight, event, cx),
             Outcome::Ats { answer, event } => {
@@ -287,6 +276,16 @@ impl Psmmu {
                 self.answer_ats(flight, answer, cx);
             }
         }
+    }
+
+    /// The transaction does not reach memory.
+    fn refuse(&mut self, flight: &Flight, event: Option<EventRecord>, answer: DmaResult, cx: &mut Context) {
+        let number = event.map(|e| e.number() as u8);
+        self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
+        if let Some(event) = event {
+            self.record_event(event, cx);
+        }
+        self.answer(flight, answer, cx);
     }
 
     fn note_fill(&self, request: &DmaRequest, pa: u64, size_log2: u8, cx: &mut Context) {
@@ -375,7 +374,7 @@ impl Psmmu {
 
     /// Holds a transaction until CMD_RESUME; or, while no record can be written or too many are held, until it is worth
     /// another try.
-    fn stall(&mut self, flight: &Flight, event: spec::smmu::EventRecord, cx: &mut Context) {
+    fn stall(&mut self, flight: &Flight, event: EventRecord, cx: &mut Context) {
         self.window.leave(flight.id);
         let held = self.tbu.stalled.iter().filter(|s| s.stag.is_some()).count();
         let room = held < usize::from(self.control.features.stall_max);

@@ -6,9 +6,9 @@ use bitvec::slice::BitSlice;
 /// How long a queue may be served before the others have their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Commands in a batch.
+    /// Commands in a batch, at least 1.
     pub commands: u32,
-    /// Clocks of execution in a batch.
+    /// Clocks of execution in a batch; 0 lets one command through.
     pub clocks: u64,
     /// Whether a batch that ends without CMD_SYNC gets one inserted.
     pub auto_sync: bool,

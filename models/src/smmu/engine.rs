@@ -212,21 +212,23 @@ struct Port {
 #[derive(Clone, Debug)]
 pub struct Engine {
     ports: Vec<Port>,
+    /// Ports with a CMD_SYNC: asked for at every message.
+    syncs: usize,
 }
 
 impl Engine {
     /// For `ports` queues; number 0 is the SMMU's own.
     pub fn new(ports: usize) -> Self {
-        Self { ports: vec![Port::default(); ports] }
+        Self { ports: vec![Port::default(); ports], syncs: 0 }
     }
 
     /// Whether this queue must wait for its CMD_SYNC.
     pub fn is_blocked(&self, port: usize) -> bool {
         self.ports[port].sync.is_some()
     }
-    /// Whether any CMD_SYNC has not completed.
+    /// How many CMD_SYNCs have not completed.
     pub fn syncs(&self) -> usize {
-        self.ports.iter().filter(|p| p.sync.is_some()).count()
+        self.syncs
     }
 
     /// An ATC invalidation of this queue has left.
@@ -247,15 +249,12 @@ impl Engine {
     pub fn message_done(&mut self, port: usize) {
         self.ports[port].messages -= 1;
     }
-    /// Whether a message of this queue is on its way.
-    pub fn has_message(&self, port: usize) -> bool {
-        self.ports[port].messages > 0
-    }
 
     /// A CMD_SYNC was issued; its queue waits from now on.
     pub fn start(&mut self, port: usize, sync: Sync) {
         assert!(!self.is_blocked(port), "a queue has one CMD_SYNC at a time");
         self.ports[port].sync = Some(sync);
+        self.syncs += 1;
     }
 
     /// Takes a CMD_SYNC that may complete. `Err` is a timeout of an ATC invalidation, which stops the queue there.
@@ -269,6 +268,7 @@ impl Engine {
         is_off: impl Fn(usize) -> bool,
     ) -> Option<(usize, Sync, Result<(), CommandError>)> {
         (0..self.ports.len()).find_map(|port| {
+            self.ports[port].sync?;
             let left_behind = |p: usize| p == port || (port == 0 && is_off(p));
             let waiting = self.ports.iter().enumerate().any(|(p, q)| q.atc > 0 && left_behind(p));
             let own = &mut self.ports[port];
@@ -280,6 +280,7 @@ impl Engine {
                 return None;
             }
             let sync = own.sync.take()?;
+            self.syncs -= 1;
             let mut result = Ok(());
             if sync.command.is_some() {
                 for (p, q) in self.ports.iter_mut().enumerate() {

@@ -10,7 +10,7 @@ use super::{Event, System, SystemConfig, Unbuildable};
 use crate::bus::PhysAddr;
 use crate::cpu::{self, Cpu, CpuId};
 use crate::endpoint::{self, Endpoint};
-use crate::memory::{Memory, PhysMem};
+use crate::memory::Memory;
 use crate::psmmu::Psmmu;
 use crate::record::Record;
 
@@ -97,10 +97,6 @@ impl Machine {
     /// Memory, with its counters.
     pub fn memory(&self) -> &Memory {
         &self.system.memory
-    }
-    /// The contents of memory, for setting up a machine before it runs.
-    pub fn contents_mut(&mut self) -> &mut PhysMem {
-        self.system.memory.store_mut()
     }
     /// Reads a word of memory without simulated cost.
     pub fn peek(&self, addr: PhysAddr) -> u64 {

@@ -17,6 +17,7 @@ use spec::cmdqv::region_bytes;
 use self::signals::{Signals, Waiter};
 use crate::bus::{Abort, Requester, Response, Transaction};
 use crate::cpu::{self, CpuId, CpuTiming, SignalId};
+use crate::dma::DmaCompletion;
 use crate::endpoint::{self, Endpoint, EndpointConfig};
 use crate::interrupt::{self, InterruptConfig, InterruptController};
 use crate::memory::{self, Memory, MemoryConfig};
@@ -271,9 +272,7 @@ impl System {
 
     fn wire_interrupts(&mut self, at: Time, out: interrupt::Out, queue: &mut Queue<Event>) {
         match out {
-            interrupt::Out::Respond(response) => {
-                Self::respond(at + self.way_back(response, 0), response, queue);
-            }
+            interrupt::Out::Respond(response) => self.respond_from(at, 0, response, queue),
             interrupt::Out::Deliver { cpu, intid } => {
                 queue.push(at, Event::Cpu(cpu, cpu::In::Interrupt(intid)));
             }
@@ -284,13 +283,9 @@ impl System {
         match out {
             psmmu::Out::Bus(transaction) => self.route(at, transaction, queue),
             psmmu::Out::Respond(response) => {
-                let node = self.psmmu_nodes[usize::from(id)];
-                Self::respond(at + self.way_back(response, node), response, queue);
+                self.respond_from(at, self.psmmu_nodes[usize::from(id)], response, queue);
             }
-            psmmu::Out::Dma(completion) => {
-                let heard = endpoint::In::Dma(completion);
-                queue.push(at + self.fabric.dma, Event::Endpoint(completion.endpoint, heard));
-            }
+            psmmu::Out::Dma(completion) => self.complete_dma(at, completion, queue),
             psmmu::Out::Atc(invalidate) => match self.streams.get(&(id, invalidate.sid)) {
                 Some(endpoint) => {
                     queue.push(
@@ -304,10 +299,7 @@ impl System {
                     queue.push(at + self.fabric.dma, Event::Psmmu(id, heard));
                 }
             },
-            psmmu::Out::Interrupt { intid } => {
-                let heard = interrupt::In::Edge { intid, smmu: Some(id) };
-                queue.push(at + self.fabric.interrupt, Event::Interrupts(heard));
-            }
+            psmmu::Out::Interrupt { intid } => self.edge(at, id, intid, queue),
         }
     }
 
@@ -315,17 +307,10 @@ impl System {
         match out {
             smmuv2::Out::Bus(transaction) => self.route(at, transaction, queue),
             smmuv2::Out::Respond(response) => {
-                let node = self.psmmu_nodes[usize::from(id)];
-                Self::respond(at + self.way_back(response, node), response, queue);
+                self.respond_from(at, self.psmmu_nodes[usize::from(id)], response, queue);
             }
-            smmuv2::Out::Dma(completion) => {
-                let heard = endpoint::In::Dma(completion);
-                queue.push(at + self.fabric.dma, Event::Endpoint(completion.endpoint, heard));
-            }
-            smmuv2::Out::Interrupt { intid } => {
-                let heard = interrupt::In::Edge { intid, smmu: Some(id) };
-                queue.push(at + self.fabric.interrupt, Event::Interrupts(heard));
-            }
+            smmuv2::Out::Dma(completion) => self.complete_dma(at, completion, queue),
+            smmuv2::Out::Interrupt { intid } => self.edge(at, id, intid, queue),
         }
     }
 
@@ -345,7 +330,7 @@ impl System {
             }
             endpoint::Out::Respond(response) => {
                 let node = self.psmmu_nodes[usize::from(behind)];
-                Self::respond(at + self.way_back(response, node), response, queue);
+                self.respond_from(at, node, response, queue);
             }
             endpoint::Out::AtcDone { tag, timed_out, .. } => {
                 queue.push(at + self.fabric.dma, Event::Psmmu(behind, psmmu::In::AtcDone { tag, timed_out }));
@@ -404,7 +389,18 @@ impl System {
         if from == node { self.fabric.mmio } else { self.fabric.mmio + self.fabric.remote }
     }
 
-    fn way_back(&self, response: Response, node: u16) -> Time {
-        self.distance(response.to, node)
+    fn respond_from(&self, at: Time, node: u16, response: Response, queue: &mut Queue<Event>) {
+        Self::respond(at + self.distance(response.to, node), response, queue);
+    }
+
+    fn complete_dma(&self, at: Time, completion: DmaCompletion, queue: &mut Queue<Event>) {
+        let heard = endpoint::In::Dma(completion);
+        queue.push(at + self.fabric.dma, Event::Endpoint(completion.endpoint, heard));
+    }
+
+    /// A rising edge of a wire of an SMMU.
+    fn edge(&self, at: Time, smmu: u16, intid: u32, queue: &mut Queue<Event>) {
+        let heard = interrupt::In::Edge { intid, smmu: Some(smmu) };
+        queue.push(at + self.fabric.interrupt, Event::Interrupts(heard));
     }
 }

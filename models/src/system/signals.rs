@@ -35,8 +35,7 @@ impl Signals {
         if board.count > waiter.seen {
             return Some(board.count);
         }
-        // A wait that its limit ended is replaced when the task waits again.
-        board.waiters.retain(|w| w.cpu != waiter.cpu || w.tag != waiter.tag);
+        // A wait that its limit ended stays until the next raise; its CPU ignores the answer.
         board.waiters.push(waiter);
         None
     }

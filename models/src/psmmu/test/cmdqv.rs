@@ -141,8 +141,7 @@ fn nobody_starves() {
     assert!(turns >= 8, "batches are bounded: {turns} turns");
     let limits = b.psmmu.cmdqv().unwrap().limits();
     let longest = order.chunk_by(PartialEq::eq).map(<[_]>::len).max().unwrap();
-    let by_clocks =
-        u64::from(limits.clocks) / b.psmmu.config().timing.clocks(b.psmmu.config().timing.tlbi) + 1;
+    let by_clocks = limits.clocks / b.psmmu.config().timing.clocks(b.psmmu.config().timing.tlbi) + 1;
     assert!(longest as u64 <= by_clocks.min(limits.commands.into()), "{longest}");
     assert!(b.metric("inserted_syncs") >= 8, "every batch ended without a CMD_SYNC");
 }
