@@ -1,0 +1,1 @@
+//! Starting QEMU on a platform.

@@ -1,0 +1,9 @@
+//! The models as hardware under an unmodified kernel.
+//!
+//! ```text
+//!   QEMU --vfio-user, one socket a function--> protocol --> board: pSMMUs, endpoints --> guest RAM (mapped)
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod protocol;

@@ -1,0 +1,1 @@
+//! Messages between QEMU and a function that lives here.
