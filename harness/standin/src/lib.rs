@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod memory;
 pub mod protocol;
