@@ -8,3 +8,4 @@
 pub mod boot;
 pub mod memory;
 pub mod protocol;
+pub mod tape;
