@@ -1,5 +1,7 @@
 //! What a CMDQV block is made of.
 
+use spec::cmdqv::config::PARAM;
+
 use super::knobs::Knobs;
 
 /// Sizes, reset values, options and faults of one block.
@@ -49,6 +51,14 @@ impl Default for CmdqvConfig {
 }
 
 impl CmdqvConfig {
+    /// The value of PARAM.
+    pub fn param(&self) -> PARAM {
+        PARAM(0)
+            .with_ver(self.version.into())
+            .with_num_vintf_log2(self.vintfs_log2.into())
+            .with_num_vcmdq_log2(self.vcmdqs_log2.into())
+            .with_num_sid_per_vm_log2(self.sids_log2.into())
+    }
     /// Number of VINTFs.
     pub const fn vintfs(&self) -> usize {
         1 << self.vintfs_log2

@@ -151,13 +151,8 @@ impl Cmdqv {
     pub fn new(config: CmdqvConfig) -> Self {
         config.check().expect("a checked configuration");
         let (vintfs, vcmdqs) = (config.vintfs(), config.vcmdqs());
-        let param = PARAM(0)
-            .with_ver(config.version.into())
-            .with_num_vintf_log2(config.vintfs_log2.into())
-            .with_num_vcmdq_log2(config.vcmdqs_log2.into())
-            .with_num_sid_per_vm_log2(config.sids_log2.into());
         Self {
-            param,
+            param: config.param(),
             fields: CONFIG(config.reset_config.into()).with_cmdqv_en(false),
             switch: Switch::at(config.knobs.reset_enable == ResetEnable::Enabled),
             filter: [0; 2],

@@ -28,6 +28,7 @@ use sim::Time;
 
 use self::control::{Answer, Ask, Control};
 use self::judge::Judge;
+pub use self::platform::psmmu_config;
 use self::platform::{CpuPlan, Plan};
 use self::script::Script;
 use self::trace::Trace;

@@ -18,8 +18,6 @@ use models::smmuv2::{EngineTiming, Smmuv2Config};
 use models::system::{FabricTiming, SystemConfig};
 use sim::{Clock, Time};
 
-use spec::cmdqv::config::PARAM;
-
 use super::judge::{Facts, SmmuFact, StreamFact, VmFact};
 use crate::model::{Behind, Endpoint, Pair, Psmmu, Scenario};
 use crate::names::PairId;
@@ -134,7 +132,7 @@ impl Plan {
         let interrupts = InterruptConfig::new(INTERRUPTS, count);
         let routes = interrupts.base + interrupt::ROUTES;
         let psmmus =
-            scenario.psmmus.iter().enumerate().map(|(i, p)| (p.node.0 as u16, psmmu(i, p))).collect();
+            scenario.psmmus.iter().enumerate().map(|(i, p)| (p.node.0 as u16, psmmu_config(i, p))).collect();
         let mut devices = Vec::new();
         let mut device_of = Vec::new();
         let mut endpoints = Vec::new();
@@ -208,24 +206,8 @@ impl Plan {
 impl Plan {
     /// What the judge is told before the run.
     pub(super) fn facts(&self, scenario: &Scenario) -> Facts {
-        let smmus = scenario.psmmus.iter().enumerate().map(|(i, p)| SmmuFact {
-            name: p.name.clone(),
-            idr0: p.id.idr0,
-            idr1: p.id.idr1,
-            idr3: p.id.idr3,
-            idr5: p.id.idr5,
-            event_line: Some(first_intid(i) + EVENTQ),
-            cmdqv: p.cmdqv.map(|c| {
-                let (vcmdqs, vintfs) = (u64::from(c.vcmdqs.ilog2()), u64::from(c.vintfs.ilog2()));
-                let sids = u64::from(c.sid_slots.ilog2());
-                PARAM(1)
-                    .with_num_vcmdq_log2(vcmdqs)
-                    .with_num_vintf_log2(vintfs)
-                    .with_num_sid_per_vm_log2(sids)
-                    .0
-            }),
-            version2: false,
-        });
+        let psmmus = scenario.psmmus.iter().zip(&self.system.psmmus);
+        let smmus = psmmus.map(|(p, (_, config))| SmmuFact::of(&p.name, config));
         let pairs = scenario.pairs.iter().map(|p| SmmuFact {
             name: p.name.clone(),
             version2: true,
@@ -249,7 +231,8 @@ impl Plan {
     }
 }
 
-fn psmmu(index: usize, p: &Psmmu) -> PsmmuConfig {
+/// The configuration of a physical SMMU, by its number: registers and wires where a scenario has them.
+pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
     let mut config = PsmmuConfig::new(index as u16, p.mmio);
     config.idr = IdrProfile {
         idr0: p.id.idr0 as u32,

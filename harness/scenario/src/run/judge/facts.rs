@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use models::psmmu::PsmmuConfig;
 use oracle::Platform;
 use oracle::witness::{Owner, Smmu, Stream};
 use spec::smmu::page0::{IDR0, IDR1, IDR3, IDR5};
@@ -42,6 +43,22 @@ pub struct SmmuFact {
     pub event_line: Option<u32>,
     /// Value of its CMDQV's PARAM, if it has one.
     pub cmdqv: Option<u64>,
+}
+
+impl SmmuFact {
+    /// What follows from a configuration.
+    pub fn of(name: &str, config: &PsmmuConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            idr0: config.idr.idr0.into(),
+            idr1: config.idr.idr1.into(),
+            idr3: config.idr.idr3.into(),
+            idr5: config.idr.idr5.into(),
+            version2: false,
+            event_line: config.lines.eventq,
+            cmdqv: config.cmdqv.as_ref().map(|(_, cmdqv)| cmdqv.param().0),
+        }
+    }
 }
 
 /// A stream: what one function sends to one pSMMU.
