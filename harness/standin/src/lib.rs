@@ -8,4 +8,5 @@
 pub mod boot;
 pub mod memory;
 pub mod protocol;
+pub mod tally;
 pub mod tape;
