@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod initrd;
 pub mod memory;
 pub mod protocol;
 pub mod tally;
