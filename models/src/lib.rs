@@ -24,3 +24,4 @@ pub mod record;
 pub mod smmu;
 pub mod smmuv2;
 pub mod system;
+pub mod tester;
