@@ -8,6 +8,7 @@
 pub mod boot;
 pub mod initrd;
 pub mod memory;
+pub mod platform;
 pub mod protocol;
 pub mod tally;
 pub mod tape;

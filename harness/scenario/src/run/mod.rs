@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use sim::Time;
 
 use self::control::{Answer, Ask, Control};
+pub use self::faults::{set_fault, swapped_slots};
 use self::judge::Judge;
 pub use self::platform::psmmu_config;
 use self::platform::{CpuPlan, Plan};
