@@ -25,12 +25,14 @@ pub struct AtcFaults {
 
 /// A translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
+pub struct Grant {
     /// First byte of the region.
     pub pa: PhysAddr,
     /// log2 of the region's size.
     pub size_log2: u8,
+    /// Reads are permitted.
     pub read: bool,
+    /// Writes are permitted.
     pub write: bool,
 }
 
@@ -43,8 +45,9 @@ impl Grant {
 /// PASID, log2 of the size, number of the region.
 type Region = (Option<u32>, u8, u64);
 
+/// What a device was told by ATS and has not been told to forget.
 #[derive(Clone, Debug)]
-pub(super) struct Atc {
+pub struct Atc {
     config: AtcConfig,
     entries: BTreeMap<Region, (Grant, u64)>,
     /// In the order of filling. An entry that was dropped or filled anew leaves its old line here, told by the stamp.
@@ -55,12 +58,13 @@ pub(super) struct Atc {
 }
 
 impl Atc {
-    pub(super) fn new(config: AtcConfig) -> Self {
+    /// Empty.
+    pub fn new(config: AtcConfig) -> Self {
         Self { config, entries: BTreeMap::new(), order: VecDeque::new(), stamp: 0, sizes: BTreeMap::new() }
     }
 
     /// The physical address for an access, and the region that it came from.
-    pub(super) fn look_up(&self, ssid: Option<u32>, iova: u64, write: bool) -> Option<(PhysAddr, Span)> {
+    pub fn look_up(&self, ssid: Option<u32>, iova: u64, write: bool) -> Option<(PhysAddr, Span)> {
         self.sizes.keys().find_map(|&size| {
             let (grant, _) = self.entries.get(&(ssid, size, number(iova, size)))?;
             let span = Span::around(ssid, iova, size);
@@ -69,7 +73,7 @@ impl Atc {
     }
 
     /// Keeps a translation of the region around `iova`.
-    pub(super) fn fill(&mut self, ssid: Option<u32>, iova: u64, grant: Grant) {
+    pub fn fill(&mut self, ssid: Option<u32>, iova: u64, grant: Grant) {
         let region = (ssid, grant.size_log2, number(iova, grant.size_log2));
         self.remove(&region);
         while self.entries.len() >= self.config.entries.max(1) {
@@ -88,7 +92,7 @@ impl Atc {
     }
 
     /// Drops what the invalidation covers.
-    pub(super) fn invalidate(&mut self, request: &AtcInvalidate) {
+    pub fn invalidate(&mut self, request: &AtcInvalidate) {
         let covered: Vec<Region> = self
             .entries
             .keys()
@@ -120,8 +124,8 @@ fn number(iova: u64, size_log2: u8) -> u64 {
 
 /// A naturally aligned region of input addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub ssid: Option<u32>,
+pub struct Span {
+    pub(super) ssid: Option<u32>,
     first: u64,
     last: u64,
 }

@@ -16,7 +16,7 @@ pub mod nvme;
 pub mod stream;
 mod timing;
 
-pub use atc::{AtcConfig, AtcFaults};
+pub use atc::{Atc, AtcConfig, AtcFaults, Grant, Span};
 pub use engine::EndpointCounters;
 pub use link::RootPortConfig;
 pub use nvme::NvmeConfig;
