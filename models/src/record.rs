@@ -101,8 +101,8 @@ pub enum Record {
         iova: u64,
         /// Output address.
         pa: PhysAddr,
-        /// Number of bytes.
-        len: u8,
+        /// Number of bytes: within a line, or within a 4KB page where there is no time.
+        len: u32,
         /// Whether memory is written.
         write: bool,
         /// Whether it came with a translated address (ATS).
@@ -226,4 +226,12 @@ pub enum Record {
         /// Where.
         addr: PhysAddr,
     },
+}
+
+impl Record {
+    /// [`Record::TlbFilled`] for a translation of 2^`size_log2` bytes around `iova` that goes to `pa`.
+    pub(crate) fn filled(smmu: u16, sid: u32, iova: u64, pa: PhysAddr, size_log2: u8) -> Self {
+        let base = |addr: u64| if size_log2 < 64 { addr >> size_log2 << size_log2 } else { 0 };
+        Self::TlbFilled { smmu, sid, iova: base(iova), pa: base(pa), size_log2 }
+    }
 }

@@ -29,6 +29,7 @@ use crate::smmu::arbiter::Limits;
 mod admission;
 mod alloc;
 mod config;
+mod erratum;
 mod errors;
 pub mod knobs;
 mod metrics;
@@ -45,6 +46,7 @@ mod functional;
 mod random;
 
 pub use config::{CmdqvConfig, Faults};
+pub(crate) use erratum::Repeats;
 pub use knobs::Knobs;
 pub use metrics::Metrics;
 
@@ -279,6 +281,18 @@ impl Cmdqv {
             }
             Pending::Queue(q) => self.queue_handshake_done(q),
             other => panic!("{ticket:?} is {other:?}, not a handshake"),
+        }
+    }
+
+    /// Whether answering this handshake would only bring the next one, because the VINTF is stuck
+    /// ([`Faults::stuck_vintf`]). Who has no time to pass between the two keeps the ticket until that is over.
+    pub fn is_stuck(&self, ticket: Ticket) -> bool {
+        match self.pending.get(&ticket) {
+            Some(Pending::Vintf(v)) => {
+                let switch = &self.vintfs[usize::from(*v)].switch;
+                self.config.faults.stuck_vintf == Some(*v) && switch.enable != switch.status
+            }
+            _ => false,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Command queues in time: fetches, the arbiter's turns, one command at a time in the engine, CMD_SYNC.
 
-use sim::Time;
 use spec::smmu::{CommandError, GlobalError, Opcode};
 
 use super::{Context, In, Out, Pending, Psmmu, Wake};
@@ -125,22 +124,11 @@ impl Psmmu {
             let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
             Executing { command: Issued { port, queue, index, raw, executed }, work }
         };
-        let cost = self.cost(&executing.work);
+        let cost = self.config.timing.command(&executing.work);
         let is_sync = executing.command.executed.op() == Opcode::SYNC;
         self.arbiter.served(is_sync, self.config.timing.clocks(cost));
         self.executing = Some(executing);
         cx.wake(cost, In::Wake(Wake::Executed));
-    }
-
-    fn cost(&self, work: &Result<Work, CommandError>) -> Time {
-        let t = &self.config.timing;
-        match work {
-            Err(_) | Ok(Work::Nothing | Work::Resume { .. } | Work::StallTerm { .. }) => t.decode,
-            Ok(Work::InvalidateConfig(_)) => t.cfgi,
-            Ok(Work::InvalidateTlb(_)) => t.tlbi,
-            Ok(Work::InvalidateAtc(_)) => t.atc_inv,
-            Ok(Work::Sync(_)) => t.sync_issue,
-        }
     }
 
     /// The engine is done with its command.

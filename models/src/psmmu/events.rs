@@ -15,16 +15,10 @@ impl Psmmu {
             self.metrics.events_lost += 1;
             return;
         }
-        match self.events.commit(record, &mut self.registers) {
-            Verdict::Committed => self.metrics.events += 1,
-            verdict => {
-                if verdict == Verdict::Overflowed {
-                    self.metrics.events_overflowed += 1;
-                } else {
-                    self.metrics.events_discarded += 1;
-                }
-                cx.note(Record::EventDropped { smmu: self.smmu(), record });
-            }
+        let verdict = self.events.commit(record, &mut self.registers);
+        self.metrics.count_event(verdict);
+        if verdict != Verdict::Committed {
+            cx.note(Record::EventDropped { smmu: self.smmu(), record });
         }
     }
 
@@ -76,17 +70,9 @@ impl Psmmu {
         }
     }
 
-    /// Counts an interrupt that is to leave; false if a fault swallows it.
-    fn interrupt_leaves(&mut self) -> bool {
-        let lost = self.triggers.interrupt.strikes();
-        let counter = if lost { &mut self.metrics.interrupts_lost } else { &mut self.metrics.interrupts };
-        *counter += 1;
-        !lost
-    }
-
     /// Sends a message or an edge. `port` is the queue whose CMD_SYNC it belongs to.
     pub(super) fn raise(&mut self, raise: Raise, source: Source, port: Option<usize>, cx: &mut Context) {
-        if !self.interrupt_leaves() {
+        if self.triggers.interrupt_is_lost(&mut self.metrics) {
             return;
         }
         let when = cx.now + self.config.timing.interrupt;
@@ -121,7 +107,7 @@ impl Psmmu {
     /// One rising edge on the CMDQV's wire.
     pub(super) fn cmdqv_edge(&mut self, cx: &mut Context) {
         if let Some(intid) = self.config.cmdqv_line
-            && self.interrupt_leaves()
+            && !self.triggers.interrupt_is_lost(&mut self.metrics)
         {
             cx.say(self.config.timing.interrupt, Out::Interrupt { intid });
         }

@@ -1,5 +1,7 @@
 //! Faults of the environment: what a broken pSMMU would do. Faults of StreamID replacement are options of the CMDQV.
 
+use super::Metrics;
+
 /// Which occurrences of something go wrong. Occurrences are counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Which {
@@ -41,17 +43,17 @@ pub struct PsmmuFaults {
 
 /// Counts the occurrences of one thing and says which go wrong.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trigger {
+pub(crate) struct Trigger {
     which: Which,
     seen: u64,
 }
 
 impl Trigger {
-    pub(super) fn new(which: Which) -> Self {
+    pub(crate) fn new(which: Which) -> Self {
         Self { which, seen: 0 }
     }
     /// One more occurrence. Does it go wrong?
-    pub(super) fn strikes(&mut self) -> bool {
+    pub(crate) fn strikes(&mut self) -> bool {
         self.seen += 1;
         match self.which {
             Which::Never => false,
@@ -64,19 +66,19 @@ impl Trigger {
 
 /// Triggers of all faults.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Triggers {
-    pub(super) tlbi: Trigger,
-    pub(super) cfgi: Trigger,
-    pub(super) sync: Trigger,
-    pub(super) event: Trigger,
-    pub(super) interrupt: Trigger,
-    pub(super) fetch: Trigger,
-    pub(super) atc: Trigger,
-    pub(super) read: Trigger,
+pub(crate) struct Triggers {
+    pub(crate) tlbi: Trigger,
+    pub(crate) cfgi: Trigger,
+    pub(crate) sync: Trigger,
+    pub(crate) event: Trigger,
+    pub(crate) interrupt: Trigger,
+    pub(crate) fetch: Trigger,
+    pub(crate) atc: Trigger,
+    pub(crate) read: Trigger,
 }
 
 impl Triggers {
-    pub(super) fn new(faults: &PsmmuFaults) -> Self {
+    pub(crate) fn new(faults: &PsmmuFaults) -> Self {
         Self {
             tlbi: Trigger::new(faults.drop_tlbi),
             cfgi: Trigger::new(faults.drop_cfgi),
@@ -88,8 +90,15 @@ impl Triggers {
             read: Trigger::new(faults.abort_read),
         }
     }
+    /// Counts an interrupt that is to leave. Is it lost?
+    pub(crate) fn interrupt_is_lost(&mut self, metrics: &mut Metrics) -> bool {
+        let lost = self.interrupt.strikes();
+        let counter = if lost { &mut metrics.interrupts_lost } else { &mut metrics.interrupts };
+        *counter += 1;
+        lost
+    }
     /// Other faults from now on. Occurrences of what has changed are counted anew.
-    pub(super) fn change(&mut self, faults: &PsmmuFaults) {
+    pub(crate) fn change(&mut self, faults: &PsmmuFaults) {
         let new = Self::new(faults);
         for (old, new) in [
             (&mut self.tlbi, new.tlbi),

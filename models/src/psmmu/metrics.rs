@@ -7,7 +7,9 @@ use sim::stats::Latency;
 use spec::smmu::Opcode;
 
 use super::Psmmu;
-use crate::smmu::caches::Hits;
+use crate::cmdqv::Cmdqv;
+use crate::smmu::caches::{CacheStats, Hits};
+use crate::smmu::event_queue::Verdict;
 
 /// Counters and latencies since reset.
 #[derive(Clone, Debug, Default)]
@@ -74,24 +76,25 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(ports: usize) -> Self {
+    pub(crate) fn new(ports: usize) -> Self {
         Self { by_queue: vec![0; ports], ..Self::default() }
     }
-    pub(super) fn count_command(&mut self, port: usize, op: Opcode) {
+    pub(crate) fn count_command(&mut self, port: usize, op: Opcode) {
         *self.commands.entry(op.0).or_default() += 1;
         self.by_queue[port] += 1;
     }
-}
-
-impl Psmmu {
-    /// Counters and latencies.
-    pub fn counters(&self) -> &Metrics {
-        &self.metrics
+    /// What became of a record.
+    pub(crate) fn count_event(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Committed => &mut self.events,
+            Verdict::Overflowed => &mut self.events_overflowed,
+            Verdict::Discarded => &mut self.events_discarded,
+        } += 1;
     }
 
-    /// Everything counted, by name. Latencies are in picoseconds; queues without commands are left out.
-    pub fn metrics(&self) -> Vec<(String, u64)> {
-        let m = &self.metrics;
+    /// Everything counted, by name: latencies (in picoseconds) if there is time, queues only if they had commands.
+    pub(crate) fn rows(&self, caches: &CacheStats, cmdqv: Option<&Cmdqv>, timed: bool) -> Vec<(String, u64)> {
+        let m = self;
         let mut rows: Vec<(String, u64)> = Vec::new();
         let mut row = |name: &str, value: u64| rows.push((name.to_owned(), value));
         for (op, n) in &m.commands {
@@ -131,7 +134,7 @@ impl Psmmu {
         ] {
             row(name, value);
         }
-        let stats = &self.caches.stats;
+        let stats = caches;
         let mut hits = |name: &str, hits: Hits| {
             row(&format!("{name}.lookups"), hits.lookups);
             row(&format!("{name}.hits"), hits.hits);
@@ -146,11 +149,12 @@ impl Psmmu {
                 hits(&format!("walk_cache.s{}l{level}", stage + 1), *counted);
             }
         }
-        for (name, latency) in [
+        let latencies = [
             ("sync_latency", &m.sync_latency),
             ("dma_latency", &m.dma_latency),
             ("miss_latency", &m.miss_latency),
-        ] {
+        ];
+        for (name, latency) in latencies.into_iter().filter(|_| timed) {
             for (suffix, value) in [
                 ("count", latency.count()),
                 ("mean_ps", latency.mean().as_ps()),
@@ -161,11 +165,23 @@ impl Psmmu {
                 row(&format!("{name}.{suffix}"), value);
             }
         }
-        if let Some(cmdqv) = &self.cmdqv {
+        if let Some(cmdqv) = cmdqv {
             rows.extend(
                 cmdqv.metrics().rows().into_iter().map(|(name, value)| (format!("cmdqv.{name}"), value)),
             );
         }
         rows
+    }
+}
+
+impl Psmmu {
+    /// Counters and latencies.
+    pub fn counters(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything counted, by name. Latencies are in picoseconds; queues without commands are left out.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), true)
     }
 }

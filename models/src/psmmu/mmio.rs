@@ -8,7 +8,7 @@ use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
 use crate::smmu::interrupts::Source;
-use crate::smmu::registers::{Change, WINDOW, Write, name};
+use crate::smmu::registers::{Change, WINDOW, Write};
 
 impl Psmmu {
     /// An access to the register pages or to the CMDQV's region.
@@ -66,12 +66,7 @@ impl Psmmu {
 
     fn changed(&mut self, write: Write, cx: &mut Context) {
         cx.note(Record::SmmuRegister { smmu: self.smmu(), offset: write.offset, value: write.value });
-        if write.ignored {
-            let text = format!(
-                "{} could not take the value written now; it is {:#x}",
-                name(write.offset),
-                write.value
-            );
+        if let Some(text) = write.lint() {
             cx.note(Record::Lint { smmu: self.smmu(), text });
         }
         let update = self.config.timing.update;

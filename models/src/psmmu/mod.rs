@@ -17,7 +17,6 @@
 //! memory access included (unless a fault of the environment says otherwise).
 
 mod commands;
-mod erratum;
 mod events;
 mod faults;
 mod metrics;
@@ -25,10 +24,11 @@ mod mmio;
 mod tags;
 mod tbu;
 #[cfg(test)]
-mod test;
+pub(crate) mod test;
 mod timing;
 mod window;
 
+pub(crate) use faults::Triggers;
 pub use faults::{PsmmuFaults, Which};
 pub use metrics::Metrics;
 pub use timing::PsmmuTiming;
@@ -42,7 +42,7 @@ use spec::smmu::{CommandError, Page0};
 
 use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
 use crate::cmdqv::knobs::RepeatInvalidations;
-use crate::cmdqv::{Cmdqv, CmdqvConfig, Ticket};
+use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
@@ -54,8 +54,6 @@ use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
-use self::erratum::Repeats;
-use self::faults::Triggers;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;

@@ -14,6 +14,7 @@ use crate::bus::{Abort, Data, Op};
 use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::Record;
 use crate::smmu::engine::Resume;
+use crate::smmu::stalls::Stalls;
 use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit};
 
 /// A transaction that is being translated.
@@ -50,8 +51,6 @@ enum Parked {
 struct Stalled {
     request: DmaRequest,
     since: Time,
-    /// `None` while no record could be written; it is then tried again.
-    stag: Option<u16>,
 }
 
 /// A transaction to be translated.
@@ -73,7 +72,7 @@ pub(super) struct Tbu {
     /// Slots whose flights wait for a page that is no longer being translated.
     released: VecDeque<usize>,
     arrivals: VecDeque<Arrival>,
-    stalled: Vec<Stalled>,
+    stalled: Stalls<Stalled>,
     /// When the lookup pipeline takes the next transaction.
     pipeline: Time,
 }
@@ -87,7 +86,7 @@ impl Tbu {
             walk_queue: VecDeque::new(),
             released: VecDeque::new(),
             arrivals: VecDeque::new(),
-            stalled: Vec::new(),
+            stalled: Stalls::default(),
             pipeline: Time::ZERO,
         }
     }
@@ -260,7 +259,8 @@ impl Psmmu {
         match outcome {
             Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
                 if filled {
-                    self.note_fill(&flight.request, pa, size_log2, cx);
+                    let DmaRequest { sid, addr, .. } = flight.request;
+                    cx.note(Record::filled(self.smmu(), sid, addr, pa, size_log2));
                 }
                 self.forward(flight, pa, tlb_hit, cx);
             }
@@ -288,12 +288,6 @@ impl Psmmu {
         self.answer(flight, answer, cx);
     }
 
-    fn note_fill(&self, request: &DmaRequest, pa: u64, size_log2: u8, cx: &mut Context) {
-        let base = |addr: u64| if size_log2 < 64 { addr >> size_log2 << size_log2 } else { 0 };
-        let (smmu, sid) = (self.smmu(), request.sid);
-        cx.note(Record::TlbFilled { smmu, sid, iova: base(request.addr), pa: base(pa), size_log2 });
-    }
-
     fn note_abort(&self, id: u64, request: &DmaRequest, event: Option<u8>, begun: Time, cx: &mut Context) {
         let DmaRequest { sid, ssid, addr, kind, op, .. } = *request;
         cx.note(Record::DmaAborted {
@@ -319,7 +313,7 @@ impl Psmmu {
             ssid,
             iova: addr,
             pa,
-            len: op.len() as u8,
+            len: op.len() as u32,
             write: op.writes(),
             translated: kind == AddressType::Translated,
             tlb_hit,
@@ -357,13 +351,13 @@ impl Psmmu {
     }
 
     fn answer_ats(&mut self, flight: &Flight, answer: AtsAnswer, cx: &mut Context) {
-        let ((pa, size_log2), result) = match answer {
+        let (pa, size_log2) = answer.told();
+        let result = match answer {
             AtsAnswer::Translation { pa, size_log2, read, write } => {
-                let told = if read || write { (Some(pa), size_log2) } else { (None, 0) };
-                (told, DmaResult::Translation { pa, size_log2, read, write })
+                DmaResult::Translation { pa, size_log2, read, write }
             }
-            AtsAnswer::Unsupported => ((None, 0), DmaResult::Unsupported),
-            AtsAnswer::Abort => ((None, 0), DmaResult::Aborted(Abort)),
+            AtsAnswer::Unsupported => DmaResult::Unsupported,
+            AtsAnswer::Abort => DmaResult::Aborted(Abort),
         };
         self.metrics.ats_requests += 1;
         let DmaRequest { sid, ssid, addr, .. } = flight.request;
@@ -376,34 +370,24 @@ impl Psmmu {
     /// another try.
     fn stall(&mut self, flight: &Flight, event: EventRecord, cx: &mut Context) {
         self.window.leave(flight.id);
-        let held = self.tbu.stalled.iter().filter(|s| s.stag.is_some()).count();
-        let room = held < usize::from(self.control.features.stall_max);
-        let stag = (room && self.events.is_writable(&self.registers)).then(|| self.free_stag());
-        self.tbu.stalled.push(Stalled { request: flight.request, since: flight.since, stag });
-        if let Some(stag) = stag {
+        let stalled = Stalled { request: flight.request, since: flight.since };
+        let recordable = self.events.is_writable(&self.registers);
+        let stall_max = self.control.features.stall_max;
+        if let Some(stag) = self.tbu.stalled.hold(stalled.request.sid, stalled, stall_max, recordable) {
             self.metrics.stalls += 1;
             self.record_event(event.with_stag(stag.into()), cx);
         }
     }
 
-    fn free_stag(&self) -> u16 {
-        let is_free = |stag: &u16| self.tbu.stalled.iter().all(|s| s.stag != Some(*stag));
-        (0..=u16::MAX).find(is_free).expect("STALL_MAX is below the number of tags")
-    }
-
     /// Tries transactions again whose stall could not be recorded.
     pub(super) fn retry_unrecorded(&mut self, now: Time) {
-        let held = std::mem::take(&mut self.tbu.stalled);
-        let (kept, again): (Vec<_>, Vec<_>) = held.into_iter().partition(|s| s.stag.is_some());
-        self.tbu.stalled = kept;
+        let again: Vec<_> = self.tbu.stalled.unrecorded().collect();
         again.into_iter().for_each(|s| self.arrive(s.request, s.since, now));
     }
 
     /// CMD_RESUME.
     pub(super) fn resume_stalled(&mut self, sid: u32, stag: u16, action: Resume, cx: &mut Context) {
-        let held = &mut self.tbu.stalled;
-        let Some(at) = held.iter().position(|s| s.stag == Some(stag) && s.request.sid == sid) else { return };
-        let stalled = held.remove(at);
+        let Some(stalled) = self.tbu.stalled.resume(sid, stag) else { return };
         match action {
             Resume::Retry => self.arrive(stalled.request, stalled.since, cx.now),
             Resume::Abort => self.end_stalled(&stalled, DmaResult::Aborted(Abort), cx),
@@ -414,11 +398,8 @@ impl Psmmu {
 
     /// Ends every stalled transaction of the streams chosen with an abort.
     pub(super) fn abort_stalled(&mut self, chosen: impl Fn(u32) -> bool, cx: &mut Context) {
-        let held = std::mem::take(&mut self.tbu.stalled);
-        let (ended, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(|s| chosen(s.request.sid));
-        self.tbu.stalled = kept;
-        for stalled in &ended {
-            self.end_stalled(stalled, DmaResult::Aborted(Abort), cx);
+        for stalled in self.tbu.stalled.terminate(chosen) {
+            self.end_stalled(&stalled, DmaResult::Aborted(Abort), cx);
         }
         self.retry_unrecorded(cx.now);
     }

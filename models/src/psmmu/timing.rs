@@ -2,8 +2,10 @@
 //! Memory, the fabric and endpoints charge their own latencies.
 
 use sim::{Clock, Time};
+use spec::smmu::CommandError;
 
 use crate::smmu::Unit;
+use crate::smmu::engine::Work;
 
 /// Latencies, widths and slot counts of one pSMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,16 @@ impl PsmmuTiming {
             Unit::ConfigCache => self.config_cache,
             Unit::IpaCache => self.ipa_cache,
             Unit::WalkCache { .. } => self.walk_cache,
+        }
+    }
+    /// How long a command keeps the engine busy.
+    pub fn command(&self, work: &Result<Work, CommandError>) -> Time {
+        match work {
+            Err(_) | Ok(Work::Nothing | Work::Resume { .. } | Work::StallTerm { .. }) => self.decode,
+            Ok(Work::InvalidateConfig(_)) => self.cfgi,
+            Ok(Work::InvalidateTlb(_)) => self.tlbi,
+            Ok(Work::InvalidateAtc(_)) => self.atc_inv,
+            Ok(Work::Sync(_)) => self.sync_issue,
         }
     }
     /// `time` in whole clocks, rounded up.

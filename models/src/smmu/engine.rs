@@ -214,12 +214,14 @@ pub struct Engine {
     ports: Vec<Port>,
     /// Ports with a CMD_SYNC: asked for at every message.
     syncs: usize,
+    /// Ports with an invalidation that timed out.
+    timeouts: usize,
 }
 
 impl Engine {
     /// For `ports` queues; number 0 is the SMMU's own.
     pub fn new(ports: usize) -> Self {
-        Self { ports: vec![Port::default(); ports], syncs: 0 }
+        Self { ports: vec![Port::default(); ports], syncs: 0, timeouts: 0 }
     }
 
     /// Whether this queue must wait for its CMD_SYNC.
@@ -239,6 +241,7 @@ impl Engine {
     pub fn atc_done(&mut self, port: usize, timed_out: bool) {
         let port = &mut self.ports[port];
         port.atc -= 1;
+        self.timeouts += usize::from(timed_out && !port.timed_out);
         port.timed_out |= timed_out;
     }
     /// The message of a CMD_SYNC of this queue has left.
@@ -281,16 +284,29 @@ impl Engine {
             }
             let sync = own.sync.take()?;
             self.syncs -= 1;
-            let mut result = Ok(());
-            if sync.command.is_some() {
-                for (p, q) in self.ports.iter_mut().enumerate() {
-                    if left_behind(p) && std::mem::take(&mut q.timed_out) {
-                        result = Err(CommandError::CERROR_ATC_INV_SYNC);
-                    }
-                }
-            }
+            let software = sync.command.is_some();
+            let result = if software { self.take_timeouts(port, &is_off) } else { Ok(()) };
             Some((port, sync, result))
         })
+    }
+
+    /// Ends a CMD_SYNC of software on this queue that has nothing left to wait for.
+    ///
+    /// # Errors
+    /// CERROR_ATC_INV_SYNC if an ATC invalidation has timed out; `is_off` as in [`Engine::complete`]. The next CMD_SYNC does
+    /// not hear of it again.
+    pub fn take_timeouts(&mut self, port: usize, is_off: impl Fn(usize) -> bool) -> Result<(), CommandError> {
+        let mut result = Ok(());
+        if self.timeouts > 0 {
+            for (p, q) in self.ports.iter_mut().enumerate() {
+                if q.timed_out && (p == port || (port == 0 && is_off(p))) {
+                    q.timed_out = false;
+                    self.timeouts -= 1;
+                    result = Err(CommandError::CERROR_ATC_INV_SYNC);
+                }
+            }
+        }
+        result
     }
 }
 

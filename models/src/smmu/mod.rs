@@ -32,6 +32,7 @@ pub mod request;
 pub mod rights;
 pub mod ring;
 pub mod scope;
+pub mod stalls;
 pub mod step;
 pub mod tables;
 pub mod tlb;

@@ -54,6 +54,15 @@ pub struct Write {
     pub ignored: bool,
 }
 
+impl Write {
+    /// What observers should know about it, if it did not go as software may have meant.
+    pub fn lint(&self) -> Option<String> {
+        let Self { offset, value, ignored, .. } = *self;
+        let text = || format!("{} could not take the value written now; it is {value:#x}", name(offset));
+        ignored.then(text)
+    }
+}
+
 /// A register of either page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {

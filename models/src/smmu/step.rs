@@ -78,6 +78,16 @@ pub enum AtsAnswer {
     Abort,
 }
 
+impl AtsAnswer {
+    /// What the endpoint may use from now on: the output address, if there is any access, and log2 of the region's size.
+    pub const fn told(&self) -> (Option<PhysAddr>, u8) {
+        match *self {
+            Self::Translation { pa, size_log2, read, write } if read || write => (Some(pa), size_log2),
+            Self::Translation { .. } | Self::Unsupported | Self::Abort => (None, 0),
+        }
+    }
+}
+
 /// How a translation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -478,7 +478,7 @@ impl Smmuv2Pair {
             ssid: request.ssid,
             iova: request.addr,
             pa,
-            len: request.op.len() as u8,
+            len: request.op.len() as u32,
             write: request.op.writes(),
             translated: false,
             tlb_hit,

@@ -467,11 +467,11 @@ fn dma(
     id: u64,
     (smmu, sid, ssid): (u16, u32, Option<u32>),
     iova: u64,
-    len: u8,
+    len: u32,
     write: bool,
     ats: bool,
     begun: Time,
 ) -> Dma {
     let access = Access { write, ..Access::default() };
-    Dma { id, smmu, sid, ssid, iova, len: len.into(), access, arrived: Some(begun.as_ps()), ats }
+    Dma { id, smmu, sid, ssid, iova, len, access, arrived: Some(begun.as_ps()), ats }
 }

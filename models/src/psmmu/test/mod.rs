@@ -18,35 +18,69 @@ use crate::memory::PhysMem;
 use crate::record::Record;
 use crate::smmu::interrupts::Lines;
 
-pub(super) const BASE: u64 = 0x5000_0000;
-pub(super) const CMDQV: u64 = 0x5100_0000;
-pub(super) const STREAMS: u64 = 0x8000_0000;
-pub(super) const COMMANDS: u64 = 0x8010_0000;
-pub(super) const EVENTS: u64 = 0x8020_0000;
-pub(super) const TABLES: u64 = 0x8030_0000;
+pub(crate) const BASE: u64 = 0x5000_0000;
+pub(crate) const CMDQV: u64 = 0x5100_0000;
+pub(crate) const STREAMS: u64 = 0x8000_0000;
+pub(crate) const COMMANDS: u64 = 0x8010_0000;
+pub(crate) const EVENTS: u64 = 0x8020_0000;
+pub(crate) const TABLES: u64 = 0x8030_0000;
 /// Page `n` of the input space of [`STREAM`] is page `n` from here.
-pub(super) const PAGES: u64 = 0x9000_0000;
+pub(crate) const PAGES: u64 = 0x9000_0000;
 /// Doorbell for messages.
-pub(super) const DOORBELL: u64 = 0x800_0000;
+pub(crate) const DOORBELL: u64 = 0x800_0000;
 /// A stream behind stage 2.
-pub(super) const STREAM: u32 = 5;
-pub(super) const VMID: u16 = 7;
+pub(crate) const STREAM: u32 = 5;
+pub(crate) const VMID: u16 = 7;
 /// A stream whose STE is invalid.
-pub(super) const BROKEN: u32 = 6;
+pub(crate) const BROKEN: u32 = 6;
 /// log2 of the entries of both queues.
-pub(super) const QUEUE_LOG2: u64 = 3;
+pub(crate) const QUEUE_LOG2: u64 = 3;
 
-pub(super) const CR0: u64 = 0x20;
-pub(super) const CR0ACK: u64 = 0x24;
-pub(super) const GERROR: u64 = 0x60;
-pub(super) const GERRORN: u64 = 0x64;
-pub(super) const CMDQ_PROD: u64 = 0x98;
-pub(super) const CMDQ_CONS: u64 = 0x9c;
-pub(super) const EVENTQ_PROD: u64 = 0x100a8;
-pub(super) const EVENTQ_CONS: u64 = 0x100ac;
-pub(super) const CMDQEN: u32 = 8;
-pub(super) const EVENTQEN: u32 = 4;
-pub(super) const SMMUEN: u32 = 1;
+pub(crate) const CR0: u64 = 0x20;
+pub(crate) const CR0ACK: u64 = 0x24;
+pub(crate) const GERROR: u64 = 0x60;
+pub(crate) const GERRORN: u64 = 0x64;
+pub(crate) const CMDQ_PROD: u64 = 0x98;
+pub(crate) const CMDQ_CONS: u64 = 0x9c;
+pub(crate) const EVENTQ_PROD: u64 = 0x100a8;
+pub(crate) const EVENTQ_CONS: u64 = 0x100ac;
+pub(crate) const CMDQEN: u32 = 8;
+pub(crate) const EVENTQEN: u32 = 4;
+pub(crate) const SMMUEN: u32 = 1;
+
+/// Where the wires of the SMMU go.
+pub(crate) fn lines() -> Lines {
+    Lines { eventq: Some(74), priq: None, cmdq_sync: Some(76), gerror: Some(77) }
+}
+
+/// A Stream table with [`STREAM`], and its stage-2 tables for 16 pages.
+pub(crate) fn tables(memory: &mut PhysMem) {
+    let ste = Ste::default()
+        .with_v(true)
+        .with_config(ste::config::S2)
+        .with_s2vmid(VMID.into())
+        .with_s2t0sz(25)
+        .with_s2sl0(1)
+        .with_s2ps(5)
+        .with_s2aa64(true)
+        .with_s2r(true)
+        .with_eats(1)
+        .with_s2ttb(TABLES);
+    memory.write(STREAMS + 64 * u64::from(STREAM), &ste.to_bytes());
+    let table =
+        |addr| descriptor::Table::default().with_valid(true).with_table(true).with_next4k(addr).words()[0];
+    memory.write_u64(TABLES, table(TABLES + 0x1000));
+    memory.write_u64(TABLES + 0x1000, table(TABLES + 0x2000));
+    for page in 0..16 {
+        memory.write_u64(TABLES + 0x2000 + page * 8, leaf(PAGES + (page << 12)));
+    }
+}
+
+/// A stage-2 page descriptor that permits everything.
+pub(crate) fn leaf(pa: u64) -> u64 {
+    let leaf = descriptor::Leaf2::default().with_valid(true).with_page(true).with_memattr(0xf);
+    leaf.with_s2ap(3).with_sh(3).with_af(true).with_oa(pa).words()[0]
+}
 
 #[derive(Debug)]
 enum Event {
@@ -55,34 +89,34 @@ enum Event {
 }
 
 /// The machine.
-pub(super) struct Bench {
-    pub(super) psmmu: Psmmu,
-    pub(super) memory: PhysMem,
+pub(crate) struct Bench {
+    pub(crate) psmmu: Psmmu,
+    pub(crate) memory: PhysMem,
     queue: Queue<Event>,
     cx: Cx<In, Out, Record>,
     /// How long memory takes.
-    pub(super) latency: Time,
+    pub(crate) latency: Time,
     /// Accesses to [`PAGES`] take this much longer.
-    pub(super) data_delay: Time,
+    pub(crate) data_delay: Time,
     /// Lines where memory aborts.
-    pub(super) aborts: BTreeSet<u64>,
+    pub(crate) aborts: BTreeSet<u64>,
     /// How long endpoints take to answer an invalidation; `None` for ever.
-    pub(super) atc_delay: Option<Time>,
-    pub(super) records: Vec<(Time, Record)>,
-    pub(super) completions: Vec<(Time, DmaCompletion)>,
-    pub(super) invalidations: Vec<AtcInvalidate>,
-    pub(super) interrupts: Vec<u32>,
+    pub(crate) atc_delay: Option<Time>,
+    pub(crate) records: Vec<(Time, Record)>,
+    pub(crate) completions: Vec<(Time, DmaCompletion)>,
+    pub(crate) invalidations: Vec<AtcInvalidate>,
+    pub(crate) interrupts: Vec<u32>,
     /// Writes of the SMMU itself and of endpoints, with the time of their effect.
-    pub(super) writes: Vec<(Time, u64, u64)>,
+    pub(crate) writes: Vec<(Time, u64, u64)>,
     answers: Vec<Data>,
     prod: u32,
     tag: u32,
 }
 
 impl Bench {
-    pub(super) fn with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
+    pub(crate) fn with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
         let mut config = PsmmuConfig::new(0, BASE);
-        config.lines = Lines { eventq: Some(74), priq: None, cmdq_sync: Some(76), gerror: Some(77) };
+        config.lines = lines();
         edit(&mut config);
         Self {
             psmmu: Psmmu::new(config).expect("a good configuration"),
@@ -105,57 +139,30 @@ impl Bench {
     }
 
     /// Tables in memory, everything enabled, interrupts by wire.
-    pub(super) fn booted_with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
+    pub(crate) fn booted_with(edit: impl FnOnce(&mut PsmmuConfig)) -> Self {
         let mut bench = Self::with(edit);
         bench.build_tables();
         bench.boot();
         bench.records.clear();
         bench
     }
-    pub(super) fn booted() -> Self {
+    pub(crate) fn booted() -> Self {
         Self::booted_with(|_| ())
     }
 
-    pub(super) fn build_tables(&mut self) {
-        let ste = Ste::default()
-            .with_v(true)
-            .with_config(ste::config::S2)
-            .with_s2vmid(VMID.into())
-            .with_s2t0sz(25)
-            .with_s2sl0(1)
-            .with_s2ps(5)
-            .with_s2aa64(true)
-            .with_s2r(true)
-            .with_eats(1)
-            .with_s2ttb(TABLES);
-        self.memory.write(STREAMS + 64 * u64::from(STREAM), &ste.to_bytes());
-        let table = |addr| {
-            descriptor::Table::default().with_valid(true).with_table(true).with_next4k(addr).words()[0]
-        };
-        self.memory.write_u64(TABLES, table(TABLES + 0x1000));
-        self.memory.write_u64(TABLES + 0x1000, table(TABLES + 0x2000));
-        for page in 0..16 {
-            self.map(page, PAGES + (page << 12));
-        }
+    pub(crate) fn build_tables(&mut self) {
+        tables(&mut self.memory);
     }
     /// Points input page `page` at `pa`.
-    pub(super) fn map(&mut self, page: u64, pa: u64) {
-        let leaf = descriptor::Leaf2::default()
-            .with_valid(true)
-            .with_page(true)
-            .with_memattr(0xf)
-            .with_s2ap(3)
-            .with_sh(3)
-            .with_af(true)
-            .with_oa(pa);
-        self.memory.write_u64(TABLES + 0x2000 + page * 8, leaf.words()[0]);
+    pub(crate) fn map(&mut self, page: u64, pa: u64) {
+        self.memory.write_u64(TABLES + 0x2000 + page * 8, leaf(pa));
     }
-    pub(super) fn unmap(&mut self, page: u64) {
+    pub(crate) fn unmap(&mut self, page: u64) {
         self.memory.write_u64(TABLES + 0x2000 + page * 8, 0);
     }
 
     /// The order of a driver's reset sequence.
-    pub(super) fn boot(&mut self) {
+    pub(crate) fn boot(&mut self) {
         self.update(CR0, CR0ACK, 0);
         self.write32(0x28, 0xd75);
         self.write32(0x2c, 2);
@@ -174,34 +181,34 @@ impl Bench {
         self.update(0x50, 0x54, 5);
         self.update(CR0, CR0ACK, CMDQEN | EVENTQEN | SMMUEN);
     }
-    pub(super) fn update(&mut self, register: u64, ack: u64, value: u32) {
+    pub(crate) fn update(&mut self, register: u64, ack: u64, value: u32) {
         self.write32(register, value);
         self.run();
         assert_eq!(self.read32(ack), value);
     }
 
-    pub(super) fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         self.queue.now()
     }
     fn bus(&mut self, addr: u64, op: Op) {
         let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
         self.queue.push(self.queue.now(), Event::Psmmu(In::Bus(transaction)));
     }
-    pub(super) fn write32(&mut self, offset: u64, value: u32) {
+    pub(crate) fn write32(&mut self, offset: u64, value: u32) {
         self.write_at(BASE + offset, value);
     }
-    pub(super) fn write64(&mut self, offset: u64, value: u64) {
+    pub(crate) fn write64(&mut self, offset: u64, value: u64) {
         self.bus(BASE + offset, Op::Write(Data::u64(value)));
         self.step_until_answer();
     }
-    pub(super) fn read32(&mut self, offset: u64) -> u32 {
+    pub(crate) fn read32(&mut self, offset: u64) -> u32 {
         self.read_at(BASE + offset)
     }
-    pub(super) fn write_at(&mut self, addr: u64, value: u32) {
+    pub(crate) fn write_at(&mut self, addr: u64, value: u32) {
         self.bus(addr, Op::Write(Data::u32(value)));
         self.step_until_answer();
     }
-    pub(super) fn read_at(&mut self, addr: u64) -> u32 {
+    pub(crate) fn read_at(&mut self, addr: u64) -> u32 {
         self.bus(addr, Op::Read { len: 4 });
         self.step_until_answer().value() as u32
     }
@@ -213,7 +220,7 @@ impl Bench {
     }
 
     /// Writes commands to the queue and rings.
-    pub(super) fn push(&mut self, commands: &[Command]) {
+    pub(crate) fn push(&mut self, commands: &[Command]) {
         for command in commands {
             let index = u64::from(self.prod) & ((1 << QUEUE_LOG2) - 1);
             self.memory.write(COMMANDS + 16 * index, &command.to_bytes());
@@ -222,39 +229,39 @@ impl Bench {
         self.write32(CMDQ_PROD, self.prod);
     }
     /// [`Bench::push`], and runs until nothing happens any more.
-    pub(super) fn submit(&mut self, commands: &[Command]) {
+    pub(crate) fn submit(&mut self, commands: &[Command]) {
         self.push(commands);
         self.run();
     }
     /// The slot that the next command will take.
-    pub(super) fn next_slot(&self) -> u64 {
+    pub(crate) fn next_slot(&self) -> u64 {
         COMMANDS + 16 * (u64::from(self.prod) & ((1 << QUEUE_LOG2) - 1))
     }
 
-    pub(super) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
+    pub(crate) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
         self.tag += 1;
         let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid: None, addr, kind, op };
         self.queue.push(when, Event::Psmmu(In::Dma(request)));
         self.tag
     }
-    pub(super) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> u32 {
+    pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> u32 {
         self.dma_at(self.now(), sid, addr, op, AddressType::Untranslated)
     }
     /// Eight bytes read by the stream behind stage 2; runs until answered.
-    pub(super) fn read_page(&mut self, page: u64) -> DmaResult {
+    pub(crate) fn read_page(&mut self, page: u64) -> DmaResult {
         let tag = self.dma(STREAM, page << 12, Op::Read { len: 8 });
         self.run();
         self.result(tag)
     }
-    pub(super) fn result(&self, tag: u32) -> DmaResult {
+    pub(crate) fn result(&self, tag: u32) -> DmaResult {
         self.completion(tag).expect("the transaction was answered").1
     }
-    pub(super) fn completion(&self, tag: u32) -> Option<(Time, DmaResult)> {
+    pub(crate) fn completion(&self, tag: u32) -> Option<(Time, DmaResult)> {
         self.completions.iter().find(|(_, c)| c.tag == tag).map(|(t, c)| (*t, c.result))
     }
 
     /// Handles one event. False if there was none.
-    pub(super) fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
         match event {
             Event::Psmmu(heard) => {
@@ -311,32 +318,32 @@ impl Bench {
         self.queue.push(now + delay, Event::Psmmu(In::Response(transaction.respond(result))));
     }
     /// Runs until nothing happens any more.
-    pub(super) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while self.step() {}
     }
     /// Runs until `when`.
-    pub(super) fn run_until(&mut self, when: Time) {
+    pub(crate) fn run_until(&mut self, when: Time) {
         while self.queue.next_time().is_some_and(|t| t <= when) {
             self.step();
         }
     }
 
     /// When CONS passed the last command of this opcode.
-    pub(super) fn consumed(&self, op: Opcode) -> Option<Time> {
+    pub(crate) fn consumed(&self, op: Opcode) -> Option<Time> {
         let passed = |r: &Record| matches!(r, Record::CommandConsumed { raw, .. } if raw.op() == op);
         self.records.iter().rev().find(|(_, r)| passed(r)).map(|(t, _)| *t)
     }
-    pub(super) fn events(&self) -> Vec<EventRecord> {
+    pub(crate) fn events(&self) -> Vec<EventRecord> {
         let written =
             |r: &Record| if let Record::EventWritten { record, .. } = r { Some(*record) } else { None };
         self.records.iter().filter_map(|(_, r)| written(r)).collect()
     }
     /// CONS.RD, CONS.ERR.
-    pub(super) fn cons(&mut self) -> (u32, u32) {
+    pub(crate) fn cons(&mut self) -> (u32, u32) {
         let cons = self.read32(CMDQ_CONS);
         (cons & 0xf_ffff, cons >> 24)
     }
-    pub(super) fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let rows = self.psmmu.metrics();
         rows.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no metric {name}")).1
     }

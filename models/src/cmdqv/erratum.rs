@@ -8,7 +8,7 @@ const DEPTH: usize = 1024;
 
 /// What each queue has issued.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Repeats {
+pub(crate) struct Repeats {
     queues: Vec<Queue>,
 }
 
@@ -21,11 +21,11 @@ struct Queue {
 }
 
 impl Repeats {
-    pub(super) fn new(ports: usize) -> Self {
+    pub(crate) fn new(ports: usize) -> Self {
         Self { queues: vec![Queue::default(); ports] }
     }
     /// Whether this invalidation is the first of its pair, and therefore lost.
-    pub(super) fn loses(&mut self, port: usize, command: Command) -> bool {
+    pub(crate) fn loses(&mut self, port: usize, command: Command) -> bool {
         let queue = &mut self.queues[port];
         if let Some(at) = queue.previous.iter().position(|c| *c == command) {
             queue.previous.swap_remove(at);
@@ -38,7 +38,7 @@ impl Repeats {
         true
     }
     /// A CMD_SYNC of this queue has completed.
-    pub(super) fn synced(&mut self, port: usize) {
+    pub(crate) fn synced(&mut self, port: usize) {
         let queue = &mut self.queues[port];
         queue.previous = std::mem::take(&mut queue.current);
     }

@@ -1,0 +1,234 @@
+//! Command queues: everything that can be fetched is, and every command runs to its end before the next is taken.
+
+use spec::smmu::{Command, CommandError, GlobalError, Opcode};
+
+use super::{FunctionalSmmu, Surroundings};
+use crate::bus::{Abort, Data, LINE, PhysAddr};
+use crate::cmdqv::{Cmdqv, Effect};
+use crate::dma::AtcInvalidate;
+use crate::record::{CommandQueue, Record};
+use crate::smmu::Scope;
+use crate::smmu::arbiter::{Grant, Limits};
+use crate::smmu::engine::{self, Issued, Signal, Work};
+use crate::smmu::interrupts::{Raise, Source};
+
+impl FunctionalSmmu {
+    /// Lets the CMDQV react, and answers what it wants until it wants nothing.
+    pub(super) fn with_cmdqv(&mut self, around: &mut impl Surroundings, react: impl FnOnce(&mut Cmdqv)) {
+        let cmdqv = self.cmdqv.as_mut().expect("there is a CMDQV");
+        self.stuck.retain(|&ticket| {
+            let held = cmdqv.is_stuck(ticket);
+            if !held {
+                cmdqv.handshake_done(ticket);
+            }
+            held
+        });
+        react(cmdqv);
+        self.answer_cmdqv(around);
+    }
+
+    fn answer_cmdqv(&mut self, around: &mut impl Surroundings) {
+        let smmu = self.smmu();
+        while let Some(cmdqv) = &mut self.cmdqv
+            && let Some(effect) = cmdqv.poll()
+        {
+            match effect {
+                Effect::Fetch { ticket, addr, len } => {
+                    let aborted = self.triggers.fetch.strikes();
+                    self.metrics.command_fetches += 1;
+                    cmdqv.fetched(ticket, fetch(addr, len, aborted, around));
+                }
+                Effect::WriteBack { ticket, addr, value } => {
+                    let result = around.write(addr, &value.to_le_bytes());
+                    cmdqv.written_back(ticket, result);
+                }
+                Effect::InterruptEdge => self.cmdqv_edge(around),
+                Effect::Handshake { ticket } if cmdqv.is_stuck(ticket) => self.stuck.push(ticket),
+                Effect::Handshake { ticket } => cmdqv.handshake_done(ticket),
+                Effect::Error { queue, index, code, raw } => {
+                    self.metrics.command_errors += 1;
+                    around.record(Record::CommandError { smmu, queue, index, code: code.0, raw });
+                }
+                Effect::Lint(text) => around.record(Record::Lint { smmu, text }),
+            }
+        }
+        self.kicked = true;
+    }
+
+    /// Executes what can be, if something has changed that may allow it. That ends: every turn consumes a command or stops a
+    /// queue, and nothing that a command does makes more of them.
+    pub(super) fn settle(&mut self, around: &mut impl Surroundings) {
+        if !std::mem::take(&mut self.kicked) || self.config.faults.stalled {
+            return;
+        }
+        loop {
+            self.fetch_main(around);
+            self.find_ready();
+            let limits = self.cmdqv.as_ref().map_or(Limits::NONE, Cmdqv::limits);
+            match self.arbiter.next(&self.ready, limits) {
+                None => break,
+                // All that was issued before is complete.
+                Some(Grant::Sync(_)) => self.metrics.inserted_syncs += 1,
+                Some(Grant::Take(0)) => self.take_main(around),
+                Some(Grant::Take(port)) => self.take_from_cmdqv(port, around),
+            }
+        }
+        self.kicked = false;
+    }
+
+    fn fetch_main(&mut self, around: &mut impl Surroundings) {
+        if let Some(wanted) = self.main.wants_fetch(&self.registers) {
+            let aborted = self.triggers.fetch.strikes();
+            self.metrics.command_fetches += 1;
+            self.main.fetched(wanted.ticket, fetch(wanted.addr, wanted.len, aborted, around));
+        }
+    }
+
+    fn find_ready(&mut self) {
+        let main = self.main.is_ready(&self.registers);
+        if let Some(cmdqv) = &self.cmdqv {
+            self.ready[1..].copy_from_bitslice(cmdqv.ready_queues());
+        }
+        self.ready.set(0, main);
+    }
+
+    fn take_main(&mut self, around: &mut impl Surroundings) {
+        let head = self.main.take(&self.registers).expect("the main queue is ready");
+        let Ok(raw) = head.command else {
+            return self.stop_main(head.index, CommandError::CERROR_ABT, None, around);
+        };
+        let queue = CommandQueue::Main;
+        self.execute(&Issued { port: 0, queue, index: head.index, raw, executed: raw }, around);
+    }
+
+    fn take_from_cmdqv(&mut self, port: usize, around: &mut impl Surroundings) {
+        let cmdqv = self.cmdqv.as_mut().expect("a queue of the CMDQV is ready");
+        let taken = cmdqv.take(port as u16 - 1);
+        self.answer_cmdqv(around);
+        if let Some(taken) = taken {
+            let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
+            self.execute(&Issued { port, queue, index, raw, executed }, around);
+        }
+    }
+
+    fn execute(&mut self, command: &Issued, around: &mut impl Surroundings) {
+        let op = command.executed.op();
+        let work = engine::decode(&command.executed, &self.control);
+        let timing = &self.config.timing;
+        self.arbiter.served(op == Opcode::SYNC, timing.clocks(timing.command(&work)));
+        let work = match work {
+            Ok(work) => work,
+            Err(code) => return self.retire(command, Err(code), around),
+        };
+        self.metrics.count_command(command.port, op);
+        match work {
+            Work::Nothing => {}
+            Work::InvalidateConfig(scope) => {
+                let dropped = self.triggers.cfgi.strikes() | self.is_lost(command);
+                self.invalidate(&scope, dropped);
+            }
+            Work::InvalidateTlb(scope) => {
+                let dropped = self.triggers.tlbi.strikes() | self.is_lost(command);
+                self.invalidate(&scope, dropped);
+            }
+            Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),
+            Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, around),
+            Work::StallTerm { sid } => self.terminate_stalled(|stalled| stalled == sid, around),
+            Work::Sync(signal) => return self.synchronise(command, signal, around),
+        }
+        self.retire(command, Ok(()), around);
+    }
+
+    /// Whether an invalidation is lost because it must be repeated.
+    fn is_lost(&mut self, command: &Issued) -> bool {
+        self.repeats.as_mut().is_some_and(|repeats| repeats.loses(command.port, command.executed))
+    }
+
+    fn invalidate(&mut self, scope: &Scope, dropped: bool) {
+        if dropped {
+            self.metrics.invalidations_dropped += 1;
+        } else {
+            self.metrics.entries_removed += self.caches.invalidate(scope) as u64;
+        }
+    }
+
+    fn invalidate_atc(&mut self, port: usize, mut invalidate: AtcInvalidate, around: &mut impl Surroundings) {
+        invalidate.tag = self.atc_next;
+        self.atc_next = self.atc_next.wrapping_add(1);
+        self.engine.atc_issued(port);
+        let answered = !self.triggers.atc.strikes() && around.invalidate_atc(invalidate);
+        self.metrics.atc_timeouts += u64::from(!answered);
+        self.engine.atc_done(port, !answered);
+    }
+
+    /// CMD_SYNC: everything before it has completed, so only timeouts can stop it.
+    fn synchronise(&mut self, command: &Issued, signal: Signal, around: &mut impl Surroundings) {
+        let port = command.port;
+        let result = if self.triggers.sync.strikes() {
+            // The environment's fault: nothing is waited for, hence no timeout is known yet.
+            Ok(())
+        } else {
+            let cmdqv = self.cmdqv.as_ref();
+            let is_off = |port: usize| port > 0 && cmdqv.is_some_and(|c| !c.is_enabled(port as u16 - 1));
+            self.engine.take_timeouts(port, is_off)
+        };
+        self.retire(command, result, around);
+        if result.is_err() {
+            return;
+        }
+        if let Some(repeats) = &mut self.repeats {
+            repeats.synced(port);
+        }
+        match signal {
+            Signal::None => {}
+            Signal::Event => self.metrics.wake_events += 1,
+            Signal::Interrupt { addr, data } => {
+                if let Some(raise) = Raise::sync(addr, data, &self.config.lines) {
+                    self.raise(raise, Source::Sync, around);
+                }
+            }
+        }
+    }
+
+    /// CONS passes the command, or its queue stops there.
+    fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
+        let Issued { port, queue, index, raw, executed } = *command;
+        if result.is_ok() {
+            around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
+        }
+        match (port, result) {
+            (0, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
+            (0, Err(code)) => self.stop_main(index, code, Some(raw), around),
+            (port, result) => {
+                let cmdqv = self.cmdqv.as_mut().expect("the command came from the CMDQV");
+                cmdqv.retire(port as u16 - 1, result);
+                self.answer_cmdqv(around);
+            }
+        }
+    }
+
+    fn stop_main(
+        &mut self,
+        index: u32,
+        code: CommandError,
+        raw: Option<Command>,
+        around: &mut impl Surroundings,
+    ) {
+        self.metrics.command_errors += 1;
+        self.main.retire(Err(code), &mut self.registers);
+        let (smmu, queue) = (self.smmu(), CommandQueue::Main);
+        around.record(Record::CommandError { smmu, queue, index, code: code.0, raw });
+        self.global_error(GlobalError::CMDQ_ERR, around);
+    }
+}
+
+/// Reads queue entries.
+fn fetch(addr: PhysAddr, len: u8, aborted: bool, around: &mut impl Surroundings) -> Result<Data, Abort> {
+    if aborted {
+        return Err(Abort);
+    }
+    let mut bytes = [0; LINE];
+    let bytes = &mut bytes[..usize::from(len)];
+    around.read(addr, bytes)?;
+    Ok(Data::new(bytes))
+}

@@ -1,0 +1,380 @@
+//! Transactions of devices: translated page by page, forwarded at once, refused, or parked until CMD_RESUME.
+
+use sim::Time;
+use spec::smmu::EventRecord;
+
+use super::{FunctionalSmmu, Surroundings};
+use crate::bus::{Abort, Data, LINE, PhysAddr};
+use crate::record::Record;
+use crate::smmu::engine::Resume;
+use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, Translation, translate_now};
+
+/// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
+const PAGE: u64 = 4096;
+
+/// Most transactions that wait for CMD_RESUME or for room in the Event queue. What would stall beyond that is aborted.
+pub const PARKED_MAX: usize = 0x1_0000;
+
+/// Whose transaction, and how its address is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// StreamID, as the root port assigns it.
+    pub sid: u32,
+    /// SubstreamID (PCIe PASID), if any.
+    pub ssid: Option<u32>,
+    /// The address came from ATS; meaningless for a translation request.
+    pub translated: bool,
+}
+
+impl Stream {
+    /// Untranslated transactions without SubstreamID.
+    pub const fn new(sid: u32) -> Self {
+        Self { sid, ssid: None, translated: false }
+    }
+    /// The same with a SubstreamID.
+    #[must_use]
+    pub const fn with_ssid(self, ssid: u32) -> Self {
+        Self { ssid: Some(ssid), ..self }
+    }
+    /// The same with addresses that came from ATS.
+    #[must_use]
+    pub const fn translated(self) -> Self {
+        Self { translated: true, ..self }
+    }
+
+    const fn request(self, addr: u64, write: bool) -> Request {
+        let kind = if self.translated { RequestKind::AtsTranslated } else { RequestKind::Ordinary };
+        Request { ssid: self.ssid, write, ..Request::read(self.sid, addr).of_kind(kind) }
+    }
+}
+
+/// Why a DMA has not been done in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaError {
+    /// Refused by the SMMU or by memory.
+    Aborted {
+        /// Bytes that were transferred before.
+        done: usize,
+    },
+    /// The part of the DMA that follows is stalled. [`FunctionalSmmu::resumed`] tells when it goes on, and how.
+    Stalled {
+        /// Identifies the stalled part.
+        ticket: u64,
+        /// Its tag in the event record; `None` while no record can be written, or too many transactions are stalled.
+        stag: Option<u16>,
+        /// Bytes that were transferred before.
+        done: usize,
+    },
+}
+
+/// How a stalled transaction goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is to be tried again: repeat the DMA from the stalled part on.
+    Retry,
+    /// It has ended with an abort.
+    Abort,
+    /// It has ended as if it had succeeded: a read has got zeros, a write is dropped. The DMA goes on after it.
+    ZeroIgnore,
+}
+
+/// A stalled transaction that is no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// As in [`DmaError::Stalled`].
+    pub ticket: u64,
+    /// Whose.
+    pub stream: Stream,
+    /// First byte of the stalled part.
+    pub iova: u64,
+    /// Bytes of the stalled part: the rest of the DMA in that page.
+    pub len: usize,
+    /// How it goes on.
+    pub fate: Fate,
+}
+
+/// A stalled transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parked {
+    ticket: u64,
+    stream: Stream,
+    iova: u64,
+    len: usize,
+    write: bool,
+    /// When its translation began.
+    begun: Time,
+}
+
+impl Parked {
+    fn end(&self, fate: Fate) -> Resumed {
+        let Self { ticket, stream, iova, len, .. } = *self;
+        Resumed { ticket, stream, iova, len, fate }
+    }
+}
+
+/// Part of a DMA, within a page.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    stream: Stream,
+    addr: u64,
+    len: usize,
+    write: bool,
+    /// Bytes of the DMA before this part.
+    done: usize,
+}
+
+impl Part {
+    fn next(stream: Stream, iova: u64, write: bool, done: usize, len: usize) -> Self {
+        let addr = iova.wrapping_add(done as u64);
+        let to_end = (PAGE - addr % PAGE) as usize;
+        Self { stream, addr, len: to_end.min(len - done), write, done }
+    }
+    fn aborted(&self) -> DmaError {
+        DmaError::Aborted { done: self.done }
+    }
+}
+
+/// Where a part goes, and the id under which its end is recorded.
+type Way = (PhysAddr, u64);
+
+impl FunctionalSmmu {
+    /// A device reads memory. On an error the bytes before the refused part are there.
+    ///
+    /// # Errors
+    /// A part of it was refused or is stalled.
+    pub fn dma_read(
+        &mut self,
+        stream: Stream,
+        iova: u64,
+        into: &mut [u8],
+        around: &mut impl Surroundings,
+    ) -> Result<(), DmaError> {
+        let mut done = 0;
+        while done < into.len() {
+            let part = Part::next(stream, iova, false, done, into.len());
+            let target = &mut into[done..done + part.len];
+            match self.admit(&part, around)? {
+                Some((pa, id)) => {
+                    let result = around.read(pa, target);
+                    self.left(&part, id, result, around)?;
+                }
+                None => target.fill(0),
+            }
+            done += part.len;
+        }
+        Ok(())
+    }
+
+    /// A device writes memory. On an error the bytes before the refused part have been written.
+    ///
+    /// # Errors
+    /// A part of it was refused or is stalled.
+    pub fn dma_write(
+        &mut self,
+        stream: Stream,
+        iova: u64,
+        bytes: &[u8],
+        around: &mut impl Surroundings,
+    ) -> Result<(), DmaError> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let part = Part::next(stream, iova, true, done, bytes.len());
+            if let Some((pa, id)) = self.admit(&part, around)? {
+                let result = around.write(pa, &bytes[done..done + part.len]);
+                self.left(&part, id, result, around)?;
+            }
+            done += part.len;
+        }
+        Ok(())
+    }
+
+    /// A device asks for a translation (ATS); `write` asks for write permission as well.
+    pub fn translation_request(
+        &mut self,
+        stream: Stream,
+        iova: u64,
+        write: bool,
+        around: &mut impl Surroundings,
+    ) -> AtsAnswer {
+        self.metrics.dmas += 1;
+        self.metrics.ats_requests += 1;
+        self.next_id += 1;
+        let request = stream.request(iova, false).of_kind(RequestKind::AtsRequest { write });
+        let Outcome::Ats { answer, event } = self.translate(request, around) else {
+            unreachable!("a translation request ends with an answer")
+        };
+        if let Some(event) = event {
+            self.record_event(event, around);
+        }
+        let (pa, size_log2) = answer.told();
+        let Stream { sid, ssid, .. } = stream;
+        around.record(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova, pa, size_log2 });
+        answer
+    }
+
+    /// The next stalled transaction that goes on or has ended, oldest first. To be asked after every register write.
+    pub fn resumed(&mut self) -> Option<Resumed> {
+        self.resumed.pop_front()
+    }
+
+    fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
+        let Self { triggers, metrics, control, caches, .. } = self;
+        let mut reads = 0;
+        let outcome = translate_now(&mut Translation::new(request), control, caches, |addr, len| {
+            reads += 1;
+            if triggers.read.strikes() {
+                return Err(Abort);
+            }
+            let mut bytes = [0; LINE];
+            around.read(addr, &mut bytes[..len])?;
+            Ok(Data::new(&bytes[..len]))
+        });
+        metrics.walk_reads += reads;
+        metrics.misses += u64::from(reads > 0);
+        outcome
+    }
+
+    /// Translates a part. `None`: it succeeds without effect.
+    fn admit(&mut self, part: &Part, around: &mut impl Surroundings) -> Result<Option<Way>, DmaError> {
+        self.metrics.dmas += 1;
+        let id = self.next_id;
+        self.next_id += 1;
+        let begun = around.now();
+        let (smmu, Part { stream, addr: iova, len, write, .. }) = (self.smmu(), *part);
+        let Stream { sid, ssid, translated } = stream;
+        match self.translate(stream.request(iova, write), around) {
+            Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
+                if filled {
+                    around.record(Record::filled(smmu, sid, iova, pa, size_log2));
+                }
+                let len = len as u32;
+                around.record(Record::DmaTranslated {
+                    id,
+                    smmu,
+                    sid,
+                    ssid,
+                    iova,
+                    pa,
+                    len,
+                    write,
+                    translated,
+                    tlb_hit,
+                    begun,
+                });
+                Ok(Some((pa, id)))
+            }
+            Outcome::Abort { event } => {
+                self.refuse(id, part, event, begun, around);
+                Err(part.aborted())
+            }
+            Outcome::ReadZeroWriteIgnored { event } => {
+                self.refuse(id, part, event, begun, around);
+                Ok(None)
+            }
+            Outcome::Stall { event } => Err(self.stall(id, part, event, begun, around)),
+            Outcome::Ats { .. } => unreachable!("only a translation request is answered so"),
+        }
+    }
+
+    /// Memory has answered.
+    fn left(
+        &self,
+        part: &Part,
+        id: u64,
+        result: Result<(), Abort>,
+        around: &mut impl Surroundings,
+    ) -> Result<(), DmaError> {
+        around.record(Record::DmaDone { id, smmu: self.smmu() });
+        result.map_err(|Abort| part.aborted())
+    }
+
+    fn refuse(
+        &mut self,
+        id: u64,
+        part: &Part,
+        event: Option<EventRecord>,
+        begun: Time,
+        around: &mut impl Surroundings,
+    ) {
+        let number = event.map(|e| e.number() as u8);
+        around.record(self.aborted(id, part.stream, part.addr, part.write, number, begun));
+        if let Some(event) = event {
+            self.record_event(event, around);
+        }
+    }
+
+    fn aborted(
+        &self,
+        id: u64,
+        stream: Stream,
+        iova: u64,
+        write: bool,
+        event: Option<u8>,
+        begun: Time,
+    ) -> Record {
+        let (smmu, Stream { sid, ssid, translated }) = (self.smmu(), stream);
+        Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun }
+    }
+
+    /// Parks a part until CMD_RESUME; or, while no record can be written or too many are held, until it is worth another try.
+    fn stall(
+        &mut self,
+        id: u64,
+        part: &Part,
+        event: EventRecord,
+        begun: Time,
+        around: &mut impl Surroundings,
+    ) -> DmaError {
+        if self.stalls.len() >= PARKED_MAX {
+            around.record(self.aborted(id, part.stream, part.addr, part.write, None, begun));
+            return part.aborted();
+        }
+        let Part { stream, addr: iova, len, write, done } = *part;
+        let parked = Parked { ticket: id, stream, iova, len, write, begun };
+        let recordable = self.events.is_writable(&self.registers);
+        let stag = self.stalls.hold(stream.sid, parked, self.control.features.stall_max, recordable);
+        if let Some(stag) = stag {
+            self.metrics.stalls += 1;
+            self.record_event(event.with_stag(stag.into()), around);
+        }
+        DmaError::Stalled { ticket: id, stag, done }
+    }
+
+    /// Transactions whose stall could not be recorded are to be tried again.
+    pub(super) fn retry_unrecorded(&mut self) {
+        self.resumed.extend(self.stalls.unrecorded().map(|parked| parked.end(Fate::Retry)));
+    }
+
+    /// CMD_RESUME.
+    pub(super) fn resume_stalled(
+        &mut self,
+        sid: u32,
+        stag: u16,
+        action: Resume,
+        around: &mut impl Surroundings,
+    ) {
+        let Some(parked) = self.stalls.resume(sid, stag) else { return };
+        match action {
+            Resume::Retry => self.resumed.push_back(parked.end(Fate::Retry)),
+            Resume::Abort => self.end_stalled(&parked, Fate::Abort, around),
+            Resume::ZeroIgnore => self.end_stalled(&parked, Fate::ZeroIgnore, around),
+        }
+        self.retry_unrecorded();
+    }
+
+    /// Ends every stalled transaction of the streams chosen with an abort.
+    pub(super) fn terminate_stalled(&mut self, chosen: impl Fn(u32) -> bool, around: &mut impl Surroundings) {
+        for parked in self.stalls.terminate(chosen) {
+            self.end_stalled(&parked, Fate::Abort, around);
+        }
+        self.retry_unrecorded();
+    }
+
+    fn end_stalled(&mut self, parked: &Parked, fate: Fate, around: &mut impl Surroundings) {
+        let id = self.next_id;
+        self.next_id += 1;
+        // What made it stall may have been read as long ago as it arrived.
+        around.record(self.aborted(id, parked.stream, parked.iova, parked.write, None, parked.begun));
+        self.resumed.push_back(parked.end(fate));
+    }
+}

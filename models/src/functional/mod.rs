@@ -1,0 +1,189 @@
+//! A pSMMU without time: an SMMUv3 and, where there is one, its CMDQV block, for software that runs outside the simulation.
+//!
+//! ```text
+//!   register access --> registers, CMDQV pages --> commands, to the last one that can run --> caches, ATCs, CONS, messages
+//!   DMA of a device --> TLBs, walk --> memory, page by page; or event record, interrupt, stall
+//! ```
+//! This is the second driver of [`crate::smmu`] and [`crate::cmdqv`]; [`crate::psmmu`] is the first. There the cores' wishes
+//! become messages that take their time; here [`Surroundings`] answers them at once, and whatever an access makes possible
+//! has happened when the access returns.
+//!
+//! *Invariant:* between two calls nothing is under way: no command can run that has not, no record waits for its write, and
+//! of the transactions only stalled ones are left. Everything read is software's or a guest's: none of it may panic or make a
+//! call endless.
+
+mod commands;
+mod dma;
+mod events;
+mod mmio;
+#[cfg(test)]
+mod test;
+
+pub use dma::{DmaError, Fate, PARKED_MAX, Resumed, Stream};
+
+use std::collections::VecDeque;
+
+use bitvec::vec::BitVec;
+use sim::Time;
+
+use crate::bus::{Abort, PhysAddr};
+use crate::cmdqv::knobs::RepeatInvalidations;
+use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
+use crate::dma::AtcInvalidate;
+use crate::psmmu::{Metrics, PsmmuConfig, PsmmuFaults, Triggers};
+use crate::record::Record;
+use crate::smmu::arbiter::Arbiter;
+use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::engine::Engine;
+use crate::smmu::event_queue::EventQueue;
+use crate::smmu::registers::Registers;
+use crate::smmu::stalls::Stalls;
+use crate::smmu::{Caches, Control, Features};
+
+use self::dma::Parked;
+
+/// What surrounds a pSMMU: memory, wires, the endpoints' translation caches, observers.
+pub trait Surroundings {
+    /// Reads memory: structures, tables, queue entries, data. Up to 4096 bytes within a 4KB page.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort>;
+    /// Writes memory, or the message of an interrupt to its doorbell (4 bytes). Up to 4096 bytes within a 4KB page.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort>;
+    /// A rising edge of a wired interrupt.
+    fn edge(&mut self, intid: u32);
+    /// Has an endpoint remove entries from its ATC. False if nobody answered: the SMMU takes that for a time-out.
+    fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool;
+    /// What observers call now; goes into records that say when something began.
+    fn now(&self) -> Time;
+    /// Tells observers. The same records as a [`crate::psmmu::Psmmu`] notes, in an order that it could have.
+    fn record(&mut self, record: Record);
+}
+
+/// An SMMUv3 with an optional CMDQV, without time. Of its timing only what the CMDQV's batch limit counts matters.
+#[derive(Debug)]
+pub struct FunctionalSmmu {
+    config: PsmmuConfig,
+    registers: Registers,
+    /// The registers as translations see them; refreshed when they change.
+    control: Control,
+    caches: Caches,
+    cmdqv: Option<Cmdqv>,
+    /// Handshakes of a VINTF that a fault keeps from being enabled.
+    stuck: Vec<Ticket>,
+
+    main: CommandQueue,
+    arbiter: Arbiter,
+    engine: Engine,
+    /// Present where invalidations must be repeated.
+    repeats: Option<Repeats>,
+    ready: BitVec,
+    /// Something happened that may let a command be fetched or executed.
+    kicked: bool,
+    atc_next: u32,
+
+    events: EventQueue,
+    stalls: Stalls<Parked>,
+    resumed: VecDeque<Resumed>,
+    /// Id of the next transaction, for records.
+    next_id: u64,
+    triggers: Triggers,
+    metrics: Metrics,
+}
+
+impl FunctionalSmmu {
+    /// Out of reset.
+    ///
+    /// # Errors
+    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    pub fn new(config: PsmmuConfig) -> Result<Self, String> {
+        let registers = Registers::new(Features::new(config.idr)?);
+        let cmdqv = match &config.cmdqv {
+            Some((_, cmdqv)) => {
+                cmdqv.check()?;
+                Some(Cmdqv::new(cmdqv.clone()))
+            }
+            None => None,
+        };
+        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
+        let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
+        let mut this = Self {
+            control: registers.control(),
+            caches: Caches::new(&config.caches),
+            registers,
+            cmdqv,
+            stuck: Vec::new(),
+            main: CommandQueue::default(),
+            arbiter: Arbiter::default(),
+            engine: Engine::new(ports),
+            repeats: erratum.then(|| Repeats::new(ports)),
+            ready: BitVec::repeat(false, ports),
+            kicked: false,
+            atc_next: 0,
+            events: EventQueue::default(),
+            stalls: Stalls::default(),
+            resumed: VecDeque::new(),
+            next_id: 0,
+            triggers: Triggers::new(&config.faults),
+            metrics: Metrics::new(ports),
+            config,
+        };
+        this.tell_cmdqv_whether_the_smmu_runs();
+        Ok(this)
+    }
+
+    /// Back to the state after [`FunctionalSmmu::new`], with the faults as they are now and their occurrences counted anew.
+    /// Stalled transactions are forgotten: whoever waits for one is reset, too.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.config.clone()).expect("the configuration was good before");
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &PsmmuConfig {
+        &self.config
+    }
+    /// Its registers, for observers.
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+    /// The registers as translations see them, for observers.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+    /// Its caches, for observers.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
+    }
+    /// Its CMDQV, for observers.
+    pub fn cmdqv(&self) -> Option<&Cmdqv> {
+        self.cmdqv.as_ref()
+    }
+    /// Counters since reset. Those that count waiting, and latencies, stay 0.
+    pub fn counters(&self) -> &Metrics {
+        &self.metrics
+    }
+    /// Everything counted, by name; without latencies.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false)
+    }
+
+    /// Changes what goes wrong, from now on.
+    pub fn set_faults(&mut self, faults: &PsmmuFaults) {
+        self.config.faults = *faults;
+        self.triggers.change(faults);
+        if let Some(cmdqv) = &mut self.cmdqv {
+            cmdqv.faults_mut().stuck_vintf = faults.stuck_vintf;
+        }
+    }
+    /// Changes the CMDQV's fault of StreamID replacement, from now on. Nothing happens without a CMDQV.
+    pub fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
+        if let Some(cmdqv) = &mut self.cmdqv {
+            cmdqv.faults_mut().swapped_sid_slots = slots;
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Faults of the environment do the damage that they promise, and no other.
+
+use super::*;
+use crate::psmmu::{PsmmuFaults, Which};
+
+fn broken(faults: PsmmuFaults) -> Bench {
+    Bench::booted_with(|c| c.faults = faults)
+}
+
+/// The boot sequence holds one TLBI and one CFGI, so the second is the first after it.
+#[test]
+fn dropped_invalidations_leave_the_entry() {
+    for (which, stale) in
+        [(Which::Never, false), (Which::Nth(2), true), (Which::Nth(3), false), (Which::From(2), true)]
+    {
+        let mut b = broken(PsmmuFaults { drop_tlbi: which, ..Default::default() });
+        b.read_page(1).expect("mapped");
+        b.unmap(1);
+        b.submit(&[Command::tlbi_s2_ipa(VMID, 0x1000, true), Command::sync()]);
+        assert_eq!(b.cons(), (6, 0), "consumed as if nothing were wrong");
+        assert_eq!(b.read_page(1).is_ok(), stale, "{which:?}");
+
+        let mut b = broken(PsmmuFaults { drop_cfgi: which, ..Default::default() });
+        b.read_page(1).expect("mapped");
+        b.ste(|ste| ste.with_config(ste::config::ABORT));
+        b.submit(&[Command::cfgi_ste(STREAM, true), Command::sync()]);
+        assert_eq!(b.read_page(2).is_ok(), stale, "{which:?}");
+    }
+}
+
+/// An early CMD_SYNC does not see that an ATC invalidation before it will time out.
+#[test]
+fn an_early_sync_does_not_wait() {
+    let mut b = broken(PsmmuFaults { early_sync: Which::Nth(3), ..Default::default() });
+    b.world.atc_answers = false;
+    b.submit(&[Command::atc_inv(STREAM, None, 0, 52), Command::sync()]);
+    assert_eq!(b.cons(), (6, 0));
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.cons(), (6, 3), "the next one hears of it");
+}
+
+#[test]
+fn a_lost_event_and_a_lost_interrupt() {
+    let mut b = broken(PsmmuFaults {
+        lose_event: Which::Nth(1),
+        lose_interrupt: Which::Nth(1),
+        ..Default::default()
+    });
+    for (events, interrupts) in [(0, 0), (1, 0), (2, 0)] {
+        b.dma_read(Stream::new(BROKEN), 0, 8).unwrap_err();
+        assert_eq!((b.events().len(), b.world.interrupts.len()), (events, interrupts));
+    }
+    assert_eq!((b.metric("events_lost"), b.metric("interrupts_lost")), (1, 1));
+}
+
+#[test]
+fn aborted_reads_and_a_lost_atc_invalidation() {
+    let mut b = broken(PsmmuFaults { abort_command_fetch: Which::Nth(3), ..Default::default() });
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.cons(), (4, 2));
+    let mut b = broken(PsmmuFaults { lose_atc_invalidation: Which::Nth(1), ..Default::default() });
+    b.submit(&[Command::atc_inv(STREAM, None, 0, 52), Command::sync()]);
+    assert_eq!((b.cons(), b.world.invalidations.len()), ((5, 3), 0));
+    let mut b = broken(PsmmuFaults { abort_read: Which::Nth(4), ..Default::default() });
+    assert_eq!(b.read_page(1), Err(ABORTED));
+    assert_eq!(b.events()[0].event(), spec::smmu::EventNumber::F_WALK_EABT);
+    assert_eq!(b.read_page(1), Ok(0));
+}
+
+#[test]
+fn a_stalled_engine_goes_on_with_the_next_doorbell() {
+    let mut b = broken(PsmmuFaults::default());
+    b.smmu.set_faults(&PsmmuFaults { stalled: true, ..Default::default() });
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.cons(), (4, 0));
+    b.smmu.set_faults(&PsmmuFaults::default());
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.cons(), (6, 0));
+}
