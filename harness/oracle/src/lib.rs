@@ -11,6 +11,9 @@
 //! anything else                                        isolation breach
 //! ```
 //!
+//! It may also look at a memory that changes without a word ([`Source`], [`Oracle::watching`]): then it knows what the
+//! tables said whenever it looked.
+//!
 //! An invalidation counts from when its owner hands it over until, and only if, a later CMD_SYNC of the same queue is
 //! consumed. A guest's queue promises to act on every device behind its virtual SMMU, whichever SMMU that is: an
 //! invalidation that went to too few of them shows as a stale use on those that were left out.
@@ -24,6 +27,7 @@ mod memory;
 mod oracle;
 mod past;
 mod ranges;
+mod source;
 mod story;
 #[cfg(test)]
 mod test;
@@ -32,4 +36,5 @@ pub mod witness;
 
 pub use finding::{Finding, Kind};
 pub use oracle::{Config, Counters, Oracle};
+pub use source::Source;
 pub use witness::{Access, Dma, Fact, Platform, Queue, Registers, Saying, Witness};

@@ -1,5 +1,10 @@
 //! The oracle's own copy of physical memory, with an undo log: any table can be read as it was at an earlier moment.
+//!
+//! Either every write is told ([`Memory::write`]), or memory is watched: see [`looks`].
 
+mod looks;
+
+use self::looks::Looks;
 use crate::witness::{ActorId, Time};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,18 +15,27 @@ pub(crate) type Seq = u64;
 /// One word that changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
-    /// When, in the order of records.
+    /// When, or when it was noticed, in the order of records.
     pub(crate) at: Seq,
-    /// When, in simulated time.
+    /// The same in simulated time.
     pub(crate) time: Time,
     /// Address of the word.
     pub(crate) addr: u64,
     /// What it held before.
     pub(crate) old: u64,
     /// Who wrote.
-    pub(crate) by: ActorId,
+    pub(crate) by: Writer,
     /// Position after the previous change of the same word, 0 for none.
     prev: u32,
+}
+
+/// Who changed a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// Somebody whose write was told.
+    Actor(ActorId),
+    /// Some software, after this time: the change was noticed, not told.
+    Software { since: Time },
 }
 
 /// Sparse memory; what was never written reads as zero.
@@ -32,6 +46,8 @@ pub(crate) struct Memory {
     log_limit: usize,
     /// The last change of a word that a walk has read.
     table_changed: Seq,
+    /// Memory is looked at, and only words that a walk has read are known.
+    looks: Option<Looks>,
 }
 
 const WORDS: usize = 512;
@@ -42,7 +58,41 @@ struct Page {
     /// Position after the last change of each word in the log, 0 for none.
     last: [u32; WORDS],
     /// Words that a walk has read: their history outlives the limit.
-    watched: [u64; WORDS / 64],
+    watched: Words,
+    /// Of memory that is looked at.
+    look: looks::Page,
+}
+
+/// A set of words of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Words([u64; WORDS / 64]);
+
+impl Words {
+    fn has(&self, i: usize) -> bool {
+        self.0[i / 64] >> (i % 64) & 1 != 0
+    }
+
+    fn add(&mut self, i: usize) {
+        self.0[i / 64] |= 1 << (i % 64);
+    }
+}
+
+impl Page {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            words: [0; WORDS],
+            last: [0; WORDS],
+            watched: Words::default(),
+            look: looks::Page::default(),
+        })
+    }
+
+    /// A word gets another value: the change for the log, in which it will have this position.
+    fn change(&mut self, i: usize, value: u64, position: u32, change: Change) -> Change {
+        let old = std::mem::replace(&mut self.words[i], value);
+        let prev = std::mem::replace(&mut self.last[i], position);
+        Change { old, prev, ..change }
+    }
 }
 
 /// Page numbers are well spread already; a multiplication is enough.
@@ -67,7 +117,7 @@ impl Hasher for PageHasher {
 impl Memory {
     /// Empty memory that keeps about `log_limit` changes (and all of table words).
     pub(crate) fn new(log_limit: usize) -> Self {
-        Self { pages: HashMap::default(), log: Vec::new(), log_limit, table_changed: 0 }
+        Self { pages: HashMap::default(), log: Vec::new(), log_limit, table_changed: 0, looks: None }
     }
 
     /// The word at this address, which is rounded down to a multiple of 8.
@@ -95,63 +145,60 @@ impl Memory {
         self.table_changed
     }
 
-    /// Keep the history of this word whatever the limit.
-    pub(crate) fn watch(&mut self, addr: u64) {
-        let page = self.page(addr);
-        page.watched[index(addr) / 64] |= 1 << (index(addr) % 64);
-    }
-
-    /// Write bytes anywhere.
+    /// Write bytes anywhere. If memory is looked at, what is not known stays so.
     pub(crate) fn write(&mut self, at: Seq, time: Time, by: ActorId, mut addr: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let offset = (addr % 8) as usize;
             let n = bytes.len().min(8 - offset);
-            let mut word = self.word(addr).to_le_bytes();
-            word[offset..offset + n].copy_from_slice(&bytes[..n]);
-            self.write_word(at, time, by, addr & !7, u64::from_le_bytes(word));
+            self.write_word(at, time, by, addr & !7, offset, &bytes[..n]);
             addr = addr.wrapping_add(n as u64);
             bytes = &bytes[n..];
         }
     }
 
-    fn write_word(&mut self, at: Seq, time: Time, by: ActorId, addr: u64, value: u64) {
+    fn write_word(&mut self, at: Seq, time: Time, by: ActorId, addr: u64, offset: usize, bytes: &[u8]) {
+        if !self.knows(addr, 1) {
+            return;
+        }
         if self.log.len() >= self.log_limit {
             self.forget();
         }
         let position = self.log.len() as u32 + 1;
-        let page = self.page(addr);
+        let page = self.pages.entry(addr >> 12).or_insert_with(Page::new);
         let i = index(addr);
+        let mut word = page.words[i].to_le_bytes();
+        word[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let value = u64::from_le_bytes(word);
         if page.words[i] == value {
             return;
         }
-        let change = Change { at, time, addr, old: page.words[i], by, prev: page.last[i] };
-        page.last[i] = position;
-        page.words[i] = value;
-        let watched = page.watched[i / 64] >> (i % 64) & 1 != 0;
-        self.log.push(change);
-        if watched {
+        let change = Change { at, time, addr, old: 0, by: Writer::Actor(by), prev: 0 };
+        self.log.push(page.change(i, value, position, change));
+        if page.watched.has(i) {
             self.table_changed = at;
         }
     }
 
-    fn page(&mut self, addr: u64) -> &mut Page {
-        self.pages.entry(addr >> 12).or_insert_with(|| {
-            Box::new(Page { words: [0; WORDS], last: [0; WORDS], watched: [0; WORDS / 64] })
-        })
-    }
-
     /// Drop the older half of the log, except what belongs to table words. If it is nearly all table words, the limit
-    /// grows instead.
+    /// grows instead. While memory is looked at it does not: then table words lose the older half too.
     fn forget(&mut self) {
         let half = self.log.len() / 2;
+        let spare = self.looks.is_none();
         let mut kept = Vec::with_capacity(self.log.len());
         for page in self.pages.values_mut() {
             page.last = [0; WORDS];
         }
         for (i, mut change) in std::mem::take(&mut self.log).into_iter().enumerate() {
-            let page = self.pages.get_mut(&(change.addr >> 12)).expect("a changed word has a page");
+            // A page that is no longer known has no history.
+            let Some(page) = self.pages.get_mut(&(change.addr >> 12)) else { continue };
             let w = index(change.addr);
-            if i < half && page.watched[w / 64] >> (w % 64) & 1 == 0 {
+            if i < half && !(spare && page.watched.has(w)) {
+                if !spare {
+                    page.look.lose(w, change.at);
+                }
+                continue;
+            }
+            if change.at <= page.look.known_since {
                 continue;
             }
             change.prev = page.last[w];
@@ -159,7 +206,7 @@ impl Memory {
             page.last[w] = kept.len() as u32;
         }
         self.log = kept;
-        if self.log.len() > self.log_limit / 4 * 3 {
+        if spare && self.log.len() > self.log_limit / 4 * 3 {
             self.log_limit *= 2;
         }
     }
@@ -182,14 +229,15 @@ mod test {
         m.write(2, 20, 1, 0x1000, &9u64.to_le_bytes());
         m.write(3, 30, 1, 0x1000, &9u64.to_le_bytes());
         let history: Vec<_> = m.changes(0x1000).map(|c| (c.at, c.old, c.by)).collect();
-        assert_eq!(history, [(2, 0x0807_0605, 1), (1, 0, 0)]);
+        let by = Writer::Actor(1);
+        assert_eq!(history, [(2, 0x0807_0605, by), (1, 0, Writer::Actor(0))]);
         assert_eq!([1, 2, 3].map(|at| m.word_before(0x1000, at)), [0, 0x0807_0605, 9]);
     }
 
     #[test]
     fn forgetting_spares_what_was_walked() {
         let mut m = Memory::new(64);
-        m.watch(0x8000);
+        m.walked(0, 0, &[(0x8000, 0)]);
         for i in 1..=500u64 {
             m.write(i, i, 0, if i.is_multiple_of(50) { 0x8000 } else { 0x9000 + i * 8 }, &i.to_le_bytes());
         }

@@ -6,7 +6,8 @@ use crate::invalidation::{Behind, Invalidations};
 use crate::memory::{Memory, Seq};
 use crate::past::{Choices, Old, Past, Present, Reach, Scene};
 use crate::ranges;
-use crate::story::{Said, Sayings, Teller};
+use crate::source::Source;
+use crate::story::{Said, Sayings, Teller, Told};
 use crate::walk::{self, Outcome};
 use crate::witness::{Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
 use spec::smmu::{Command, EventNumber, EventRecord};
@@ -24,8 +25,10 @@ pub struct Config {
     pub walk_bound: Time,
     /// How long after a write to its registers an SMMU may act on the old values.
     pub update_bound: Time,
-    /// Changes of words that no walk has read are remembered up to this number.
+    /// Changes of words that no walk has read are remembered up to this number; while memory is looked at, all changes.
     pub memory_changes: usize,
+    /// While memory is looked at: pages of 4KB in which words are known.
+    pub pages: usize,
     /// Invalidations remembered for each SMMU.
     pub invalidations: usize,
     /// Findings that are told in full; more are only counted.
@@ -43,9 +46,25 @@ impl Default for Config {
             walk_bound: 5 * US,
             update_bound: 5 * US,
             memory_changes: 1 << 20,
+            pages: 1 << 12,
             invalidations: 1 << 16,
             findings: 100,
             combinations: 4096,
+        }
+    }
+}
+
+impl Config {
+    /// Bounds for a run of any length whose time is that of a host that has other things to do. They keep an oracle
+    /// that looks at memory within some 100 MB.
+    pub fn of_host_time() -> Self {
+        const S: Time = 1_000_000_000_000;
+        Self {
+            event_bound: S,
+            interrupt_bound: S,
+            memory_changes: 1 << 18,
+            invalidations: 1 << 14,
+            ..Self::default()
         }
     }
 }
@@ -81,9 +100,8 @@ pub struct Oracle {
     behind: Vec<Behind>,
     smmus: Vec<Vec<(Seq, Time, Registers)>>,
     events: Vec<Events>,
-    /// Ranges of each owner; sorted, not touching.
-    grants: Vec<Vec<Range<u64>>>,
-    streams: BTreeMap<(SmmuId, u32), OwnerId>,
+    grants: Grants,
+    streams: Streams,
     in_flight: BTreeMap<(SmmuId, u64), InFlight>,
     /// What endpoints were told: region of physical memory, to the input regions that led there, latest last.
     answers: BTreeMap<Region, Vec<(Option<u32>, u64)>>,
@@ -91,13 +109,19 @@ pub struct Oracle {
     findings: Vec<Finding>,
     told: BTreeSet<(Kind, SmmuId, u32, u64)>,
     counters: Counters,
-    /// Words read by the walk in progress.
-    read: Vec<u64>,
+    /// Words read by the walk in progress, and what they held.
+    read: Vec<(u64, u64)>,
     /// What pages led to, by a hash of the request.
     recent: Box<[Option<Recent>]>,
     at: Seq,
     time: Time,
 }
+
+/// Ranges of each owner; sorted, not touching.
+type Grants = Vec<Vec<Range<u64>>>;
+
+/// The owner of each stream.
+type Streams = BTreeMap<(SmmuId, u32), OwnerId>;
 
 #[derive(Debug)]
 struct InFlight {
@@ -142,15 +166,32 @@ const REGISTER_HISTORY: usize = 64;
 impl Oracle {
     /// A judge of a platform whose memory is zero and whose SMMUs are at reset.
     pub fn new(platform: Platform, config: Config) -> Self {
-        let streams = platform.streams.iter().map(|s| ((s.smmu, s.sid), s.owner)).collect();
-        let mut grants = vec![Vec::new(); platform.owners.len()];
-        for (granted, owner) in grants.iter_mut().zip(&platform.owners) {
-            for r in &owner.memory {
-                ranges::insert(granted, r.clone());
-            }
-        }
+        let memory = Memory::new(config.memory_changes);
+        Self::with_memory(platform, config, memory)
+    }
+
+    /// A judge that is not told who writes memory, but looks at it: a platform with unknown memory whose SMMUs are at
+    /// reset.
+    ///
+    /// It looks at the words of a walk when a transaction is judged, and at all words it knows when commands are handed
+    /// over ([`Fact::Produced`]) and registers change. What the hardware saw in between, [`Fact::Read`] may tell.
+    /// Without that the records of a transaction must come before software may learn of its end, and those of an
+    /// invalidation before the next transaction is translated.
+    ///
+    /// A value of a word that came and went between two looks is as if it had never been. A use of it, which takes
+    /// hardware that read it unseen, is told as a stale use or as a place where the tables never led.
+    ///
+    /// What exceeds the bounds of [`Config`] is forgotten. A use that something forgotten may have allowed passes and
+    /// is counted as undecided; a stale use of something forgotten is told as a place where the tables never led.
+    pub fn watching(platform: Platform, config: Config, source: impl Source + 'static) -> Self {
+        let memory = Memory::watching(Box::new(source), config.memory_changes, config.pages);
+        Self::with_memory(platform, config, memory)
+    }
+
+    fn with_memory(platform: Platform, config: Config, memory: Memory) -> Self {
+        let (streams, grants) = possessions(&platform);
         Self {
-            memory: Memory::new(config.memory_changes),
+            memory,
             invalidations: Invalidations::new(platform.smmus.len(), config.invalidations),
             behind: Vec::new(),
             smmus: platform.smmus.iter().map(|_| vec![(0, 0, Registers::default())]).collect(),
@@ -172,6 +213,27 @@ impl Oracle {
         }
     }
 
+    /// The machine was reset: SMMUs are as at power-on, nothing is cached or under way, memory is what it may be (zero, if
+    /// writes are told), nobody is behind a virtual SMMU, and who owns what is as at the start. Findings and counters
+    /// stay; what was told before may be told again.
+    pub fn reset(&mut self, time: Time) {
+        self.time = self.time.max(time);
+        self.at += 1;
+        self.settle();
+        (self.streams, self.grants) = possessions(&self.platform);
+        self.memory.restart();
+        self.invalidations = Invalidations::new(self.platform.smmus.len(), self.config.invalidations);
+        self.behind.clear();
+        for history in &mut self.smmus {
+            *history = vec![(self.at, self.time, Registers::default())];
+        }
+        self.events.fill_with(Events::default);
+        self.answers.clear();
+        self.sayings = Sayings::default();
+        self.told.clear();
+        self.recent.fill(None);
+    }
+
     /// How much was judged so far.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -190,8 +252,12 @@ impl Oracle {
         self.at += 1;
         self.time = self.time.max(witness.time);
         self.counters.witnesses += 1;
+        if matches!(witness.fact, Fact::Produced { .. } | Fact::Configured { .. }) {
+            self.look();
+        }
         match witness.fact {
             Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
+            Fact::Read { addr, words } => self.read(addr, words),
             Fact::Configured { smmu, registers } => self.configured(smmu, registers),
             Fact::Produced { queue, prod, log2size } => {
                 self.invalidations.produced(queue, prod, log2size, self.at);
@@ -207,6 +273,7 @@ impl Oracle {
                     answers.remove(0);
                 }
                 answers.push((ssid, iova & !low));
+                self.answered(smmu, sid, ssid, iova);
             }
             Fact::Done { smmu, id } => self.done((smmu, id)),
             Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
@@ -241,16 +308,60 @@ impl Oracle {
     /// The run is over: what was wrong, in order of time.
     pub fn finish(mut self, t_end: Time) -> Vec<Finding> {
         self.time = self.time.max(t_end);
+        self.settle();
+        self.findings.sort_by_key(|f| f.time);
+        self.findings
+    }
+
+    /// Nothing that is under way will end.
+    fn settle(&mut self) {
         for flight in std::mem::take(&mut self.in_flight).into_values() {
             if let Some(overtaken) = &flight.overtaken {
                 self.early_sync(&flight, overtaken);
             }
         }
+        self.check_all_events();
+    }
+
+    fn check_all_events(&mut self) {
         for smmu in 0..self.events.len() {
             self.check_events(smmu as SmmuId);
         }
-        self.findings.sort_by_key(|f| f.time);
-        self.findings
+    }
+
+    /// Look at memory, so that whatever has changed is older than what comes next.
+    fn look(&mut self) {
+        if self.memory.is_watching() {
+            self.memory.refresh(self.at, self.time);
+            self.at += 1;
+            self.check_all_events();
+        }
+    }
+
+    fn read(&mut self, addr: u64, words: &[u64]) {
+        if self.memory.is_watching() {
+            for (i, &word) in (0..).zip(words) {
+                self.memory.saw(self.at, self.time, addr + 8 * i, word);
+            }
+        }
+    }
+
+    /// Look at what a translation that an endpoint keeps was made from.
+    fn answered(&mut self, smmu: SmmuId, sid: u32, ssid: Option<u32>, iova: u64) {
+        if self.memory.is_watching() {
+            let access = crate::witness::Access::default();
+            self.expected(&Dma {
+                id: u64::MAX,
+                smmu,
+                sid,
+                ssid,
+                iova,
+                len: 1,
+                access,
+                arrived: None,
+                ats: false,
+            });
+        }
     }
 
     fn arrived(&self, dma: Dma) -> Dma {
@@ -320,13 +431,11 @@ impl Oracle {
             }
             Verdict::Stale(used) => {
                 let now = self.expected(&dma);
-                let (title, story) = self.teller().stale_use(&dma, pa, &used, now);
-                self.find(Kind::StaleUse, &dma, title, story);
+                self.find(Kind::StaleUse, &dma, |teller| teller.stale_use(&dma, pa, &used, now));
             }
             Verdict::Never => {
                 let now = self.expected(&dma);
-                let (title, story) = self.teller().never_mapped(&dma, pa, now);
-                self.find(Kind::IsolationBreach, &dma, title, story);
+                self.find(Kind::IsolationBreach, &dma, |teller| teller.never_mapped(&dma, pa, now));
             }
         }
         self.in_flight.insert(
@@ -361,8 +470,7 @@ impl Oracle {
         if granted.is_empty() || ranges::contains(granted, pa, u64::from(dma.len.max(1))) {
             return;
         }
-        let (title, story) = self.teller().not_granted(dma, pa, owner);
-        self.find(Kind::IsolationBreach, dma, title, story);
+        self.find(Kind::IsolationBreach, dma, |teller| teller.not_granted(dma, pa, owner));
     }
 
     fn done(&mut self, id: (SmmuId, u64)) {
@@ -375,10 +483,10 @@ impl Oracle {
     }
 
     fn early_sync(&mut self, flight: &InFlight, overtaken: &Overtaken) {
-        let o = overtaken;
-        let (title, story) =
-            self.teller().early_sync((&flight.dma, flight.pa), flight.time, &o.used, o.queue, o.time);
-        self.find(Kind::EarlySync, &flight.dma, title, story);
+        let (o, dma) = (overtaken, &flight.dma);
+        self.find(Kind::EarlySync, dma, |teller| {
+            teller.early_sync((dma, flight.pa), flight.time, &o.used, o.queue, o.time)
+        });
     }
 
     fn aborted(&mut self, dma: Dma, event: Option<EventNumber>) {
@@ -400,8 +508,7 @@ impl Oracle {
             } else {
                 Kind::WrongEvent
             };
-            let (title, story) = self.teller().wrong_abort(kind, &dma, event, &outcomes);
-            self.find(kind, &dma, title, story);
+            self.find(kind, &dma, |teller| teller.wrong_abort(kind, &dma, event, &outcomes));
         }
         if let Some(event) = event {
             let registers = self.registers(dma.smmu);
@@ -454,22 +561,22 @@ impl Oracle {
 
     /// Report what should have been seen of an Event queue by now.
     fn check_events(&mut self, smmu: SmmuId) {
-        let (now, config) = (self.time, &self.config);
-        let overdue = self.events[usize::from(smmu)].overdue(now, config.event_bound, config.interrupt_bound);
+        let (event_bound, interrupt_bound) = (self.config.event_bound, self.config.interrupt_bound);
+        let overdue = self.events[usize::from(smmu)].overdue(self.time, event_bound, interrupt_bound);
         for (dma, event, time) in overdue.lost {
-            let (title, story) = self.teller().lost_event(&dma, event, time, self.config.event_bound);
-            self.find_at(Kind::LostEvent, time, &dma, title, story);
+            self.find_at(Kind::LostEvent, time, &dma, |teller| {
+                teller.lost_event(&dma, event, time, event_bound)
+            });
         }
         for (record, time) in overdue.spurious {
-            let dma = about(smmu, record, time);
-            let (title, story) = self.teller().spurious_event(smmu, record, time);
-            self.find_at(Kind::SpuriousEvent, time, &dma, title, story);
+            self.find_at(Kind::SpuriousEvent, time, &about(smmu, record, time), |teller| {
+                teller.spurious_event(smmu, record, time)
+            });
         }
         if let Some((record, time)) = overdue.unannounced {
-            let dma = about(smmu, record, time);
-            let (title, story) =
-                self.teller().lost_interrupt(smmu, record, time, self.config.interrupt_bound);
-            self.find_at(Kind::LostInterrupt, time, &dma, title, story);
+            self.find_at(Kind::LostInterrupt, time, &about(smmu, record, time), |teller| {
+                teller.lost_interrupt(smmu, record, time, interrupt_bound)
+            });
         }
     }
 
@@ -485,26 +592,33 @@ impl Oracle {
             sayings: &self.sayings,
             streams: &self.streams,
             smmus: &self.smmus,
+            watching: self.memory.is_watching(),
             now: self.time,
         }
     }
 
-    fn find(&mut self, kind: Kind, dma: &Dma, title: String, story: Vec<String>) {
-        self.find_at(kind, self.time, dma, title, story);
+    fn find(&mut self, kind: Kind, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
+        self.find_at(kind, self.time, dma, tell);
     }
 
-    fn find_at(&mut self, kind: Kind, time: Time, dma: &Dma, title: String, story: Vec<String>) {
-        let new = self.told.insert((kind, dma.smmu, dma.sid, dma.iova >> 12));
-        if !new || self.findings.len() >= self.config.findings {
+    fn find_at(&mut self, kind: Kind, time: Time, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
+        let full = self.findings.len() >= self.config.findings;
+        if full || !self.told.insert((kind, dma.smmu, dma.sid, dma.iova >> 12)) {
             self.counters.repeated += 1;
             return;
         }
+        let (title, story) = tell(&self.teller());
         let sid = (kind != Kind::LostInterrupt).then_some(dma.sid);
         self.findings.push(Finding { kind, time, smmu: dma.smmu, sid, title, story });
     }
 
     /// What the tables say now.
     pub(crate) fn expected(&mut self, dma: &Dma) -> Outcome {
+        if self.memory.is_watching() {
+            // Nobody says when a cached outcome ceases to hold.
+            self.at += 1;
+            return self.walk(dma);
+        }
         // Whatever does not decide the outcome is the same in all keys.
         let key = Dma { id: 0, iova: dma.iova >> 12, len: 0, arrived: None, ats: false, ..*dma };
         let hash = (key.iova
@@ -536,9 +650,7 @@ impl Oracle {
         read.clear();
         let scene = self.scene(dma);
         let outcome = walk::translate(&mut Present { scene, read: &mut read }, scene.smmu, dma);
-        for &addr in &read {
-            self.memory.watch(addr);
-        }
+        self.memory.walked(self.at, self.time, &read);
         self.read = read;
         outcome
     }
@@ -591,20 +703,43 @@ impl Oracle {
         }
     }
 
-    fn search(&self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
-        let scene = self.scene(dma);
+    fn search(&mut self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
         let mut choices = Choices::default();
+        let mut unsure = false;
         for _ in 0..self.config.combinations {
-            let mut past = Past { scene, reach, choices: &mut choices, used: Vec::new() };
-            if wanted(walk::translate(&mut past, scene.smmu, dma)) {
-                return Search::Found(past.used);
+            let scene = self.scene(dma);
+            let mut past =
+                Past { scene, reach, choices: &mut choices, used: Vec::new(), unknown: None, unsure: false };
+            let outcome = walk::translate(&mut past, scene.smmu, dma);
+            let Past { used, unknown, unsure: doubtful, .. } = past;
+            if let Some((addr, words)) = unknown
+                && self.memory.learn(self.at, self.time, addr, words)
+            {
+                choices.again();
+                continue;
+            }
+            unsure |= doubtful;
+            if wanted(outcome) {
+                return Search::Found(used);
             }
             if !choices.advance() {
-                return Search::Nothing;
+                return if unsure { Search::GaveUp } else { Search::Nothing };
             }
         }
         Search::GaveUp
     }
+}
+
+/// Who owns which streams and which memory at the start.
+fn possessions(platform: &Platform) -> (Streams, Grants) {
+    let streams = platform.streams.iter().map(|s| ((s.smmu, s.sid), s.owner)).collect();
+    let mut grants = vec![Vec::new(); platform.owners.len()];
+    for (granted, owner) in grants.iter_mut().zip(&platform.owners) {
+        for r in &owner.memory {
+            ranges::insert(granted, r.clone());
+        }
+    }
+    (streams, grants)
 }
 
 enum Verdict {

@@ -45,10 +45,18 @@ impl Scene<'_> {
     }
 }
 
-/// Memory and registers as they are; notes which words were read.
+/// Memory and registers as they are; notes which words were read, and what they held.
 pub(crate) struct Present<'a> {
     pub(crate) scene: Scene<'a>,
-    pub(crate) read: &'a mut Vec<u64>,
+    pub(crate) read: &'a mut Vec<(u64, u64)>,
+}
+
+impl Present<'_> {
+    fn read<const N: usize>(&mut self, addr: u64) -> Option<[u64; N]> {
+        let words = self.scene.memory.now(addr).filter(|_| self.scene.answers(addr))?;
+        self.read.extend((0..).zip(words).map(|(i, word)| (addr + 8 * i, word)));
+        Some(words)
+    }
 }
 
 impl View for Present<'_> {
@@ -57,13 +65,11 @@ impl View for Present<'_> {
     }
 
     fn structure<const N: usize>(&mut self, addr: u64, _: Structure) -> Option<[u64; N]> {
-        self.read.extend((0..N as u64).map(|i| addr + 8 * i));
-        self.scene.answers(addr).then(|| self.scene.snapshot(addr, None))
+        self.read(addr)
     }
 
     fn descriptor(&mut self, addr: u64, step: &Step) -> Option<u64> {
-        self.read.push(addr);
-        self.scene.answers(addr).then(|| in_order(self.scene.memory.word(addr), step))
+        self.read(addr).map(|[word]| in_order(word, step))
     }
 
     fn recall_ste(&mut self, _: u64, ste: Ste, _: &Tag) -> Ste {
@@ -107,6 +113,12 @@ impl Choices {
         assert!(known as usize == of, "the walk is a function of the choices made so far");
         self.next += 1;
         choice as usize
+    }
+
+    /// Go through the same combination again, as far as it got.
+    pub(crate) fn again(&mut self) {
+        self.script.truncate(self.next);
+        self.next = 0;
     }
 
     /// Go to the next combination; false when there is none.
@@ -154,8 +166,12 @@ pub(crate) struct Past<'a> {
     pub(crate) scene: Scene<'a>,
     pub(crate) reach: Reach,
     pub(crate) choices: &'a mut Choices,
-    /// Old values used in this run.
+    /// Old values used in this run, if [`Reach::Ever`].
     pub(crate) used: Vec<Old>,
+    /// The walk ended at these words, which nobody knows yet: their address and number.
+    pub(crate) unknown: Option<(u64, usize)>,
+    /// A word that it met may have held more than is remembered, and caches may still show that.
+    pub(crate) unsure: bool,
 }
 
 /// Old values of one word or structure that are considered.
@@ -235,10 +251,35 @@ impl Past<'_> {
         if transient { self.under_way(time) } else { self.removed(part, value, at).is_none() }
     }
 
-    fn note(&mut self, part: Part, addr: u64, held: u64, change: Change) {
-        let condemned = self.removed(&part, held, change.at);
-        let (at, time) = (change.at, change.time);
-        self.used.push(Old { part, addr, held, at, time, change: Some(change), condemned });
+    /// Remember the use of an old value, for the story.
+    fn note(&mut self, part: Part, addr: u64, held: u64, (at, time): (Seq, Time), change: Option<Change>) {
+        if self.reach == Reach::Ever {
+            let condemned = self.removed(&part, held, at);
+            self.used.push(Old { part, addr, held, at, time, change, condemned });
+        }
+    }
+
+    /// Whether these words can be read, and are known.
+    fn can_read(&mut self, addr: u64, words: usize) -> bool {
+        let known = self.scene.memory.knows(addr, words);
+        if !known {
+            self.unknown = Some((addr, words));
+        }
+        known && self.scene.answers(addr)
+    }
+
+    /// Whether caches may hold a value of a word that is no longer remembered.
+    fn doubt(&mut self, addr: u64, words: usize, part: &Part) {
+        if self.reach == Reach::Ever || self.unsure {
+            return;
+        }
+        // The least that any value stands for: a page at the last level, else a table.
+        let least = match part {
+            Part::Descriptor(step) if step.level < 3 => Table([0]).with_valid(true).with_table(true).0[0],
+            _ => 0,
+        };
+        let lost = (0..words as u64).filter_map(|i| self.scene.memory.lost(addr + 8 * i)).max();
+        self.unsure = lost.is_some_and(|at| self.removed(part, least, at).is_none());
     }
 
     /// The snapshots of a structure that differ from each other and count, latest first, each with the change that
@@ -264,11 +305,22 @@ impl Past<'_> {
         found
     }
 
-    fn pick<const N: usize>(&mut self, addr: u64, part: Part, fits: impl Fn(&[u64; N]) -> bool) -> [u64; N] {
-        let found = self.snapshots(addr, &part, fits);
+    /// Choose one of the snapshots that fit, or `now` in place of the present.
+    fn pick<const N: usize>(
+        &mut self,
+        addr: u64,
+        part: Part,
+        now: Option<[u64; N]>,
+        fits: impl Fn(&[u64; N]) -> bool,
+    ) -> [u64; N] {
+        self.doubt(addr, N, &part);
+        let mut found = self.snapshots(addr, &part, fits);
+        if let Some(now) = now {
+            found[0].0 = now;
+        }
         let (words, change) = found[self.choices.choose(found.len())];
         if let Some(change) = change {
-            self.note(part, addr, words[0], change);
+            self.note(part, addr, words[0], (change.at, change.time), Some(change));
         }
         words
     }
@@ -291,30 +343,22 @@ impl View for Past<'_> {
             }
         }
         let (registers, replaced) = found[self.choices.choose(found.len())];
-        if let Some((at, time)) = replaced {
-            let condemned = self.removed(&Part::Registers, 0, at);
-            self.used.push(Old {
-                part: Part::Registers,
-                addr: 0,
-                held: 0,
-                at,
-                time,
-                change: None,
-                condemned,
-            });
+        if let Some(replaced) = replaced {
+            self.note(Part::Registers, 0, 0, replaced, None);
         }
         registers
     }
 
     fn structure<const N: usize>(&mut self, addr: u64, what: Structure) -> Option<[u64; N]> {
-        self.scene.answers(addr).then(|| self.pick(addr, Part::Structure(what), |_| true))
+        self.can_read(addr, N).then(|| self.pick(addr, Part::Structure(what), None, |_| true))
     }
 
     fn descriptor(&mut self, addr: u64, step: &Step) -> Option<u64> {
-        if !self.scene.answers(addr) {
+        if !self.can_read(addr, 1) {
             return None;
         }
         let part = Part::Descriptor(*step);
+        self.doubt(addr, 1, &part);
         let mut found = vec![(self.scene.memory.word(addr), None)];
         for change in self.scene.memory.changes(addr).take(DEPTH) {
             let new = found.iter().all(|(known, _)| *known != change.old);
@@ -325,25 +369,20 @@ impl View for Past<'_> {
         let (word, change) = found[self.choices.choose(found.len())];
         let word = in_order(word, step);
         if let Some(change) = change {
-            self.note(part, addr, word, change);
+            self.note(part, addr, word, (change.at, change.time), Some(change));
         }
         Some(word)
     }
 
     fn recall_ste(&mut self, addr: u64, ste: Ste, tag: &Tag) -> Ste {
+        let scene = self.scene;
         let same = |old: Ste| {
-            let legal = check::ste_is_legal(self.scene.smmu, &self.scene.now(), old);
+            let legal = check::ste_is_legal(scene.smmu, &scene.now(), old);
             old.v() && legal && old.config() == ste.config() && old.s2vmid() == ste.s2vmid()
         };
         let part = Part::Remembered(Structure::Ste, *tag);
-        let mut found = self.snapshots::<8>(addr, &part, |words| same(Ste(*words)));
-        found[0].0 = ste.0;
-        let (words, change) = found[self.choices.choose(found.len())];
-        if let Some(change) = change {
-            self.note(part, addr, words[0], change);
-        }
         // Only stage 2 lives on; the rest acts through the configuration.
-        let old = Ste(words);
+        let old = Ste(self.pick(addr, part, Some(ste.0), |words| same(Ste(*words))));
         if ste.config() & config::S2 & 2 == 0 { ste } else { old.with_s2r(ste.s2r()).with_s2s(ste.s2s()) }
     }
 
@@ -353,13 +392,8 @@ impl View for Past<'_> {
         let ste = Ste::default().with_config(config::S1);
         let same =
             |old: Cd| old.asid() == cd.asid() && check::cd_is_legal(smmu, tag.world, ste, old) && old.aa64();
-        let mut found = self.snapshots::<8>(addr, &part, |words| same(Cd(*words)));
-        found[0].0 = cd.0;
-        let (words, change) = found[self.choices.choose(found.len())];
-        if let Some(change) = change {
-            self.note(part, addr, words[0], change);
-        }
-        Cd(words).with_a(cd.a()).with_r(cd.r()).with_s(cd.s())
+        let old = Cd(self.pick(addr, part, Some(cd.0), |words| same(Cd(*words))));
+        old.with_a(cd.a()).with_r(cd.r()).with_s(cd.s())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::finding::{Clock, Kind};
 use crate::invalidation::{Behind, Invalidation, Invalidations};
-use crate::memory::Seq;
+use crate::memory::{Seq, Writer};
 use crate::past::{Old, Part};
 use crate::walk::{Outcome, Structure};
 use crate::witness::{ActorId, Dma, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, VsmmuId};
@@ -64,10 +64,13 @@ pub(crate) struct Teller<'a> {
     pub(crate) sayings: &'a Sayings,
     pub(crate) streams: &'a BTreeMap<(SmmuId, u32), OwnerId>,
     pub(crate) smmus: &'a [Vec<(Seq, Time, Registers)>],
+    /// Writes are not told: changes were noticed.
+    pub(crate) watching: bool,
     pub(crate) now: Time,
 }
 
-type Told = (String, Vec<String>);
+/// Title and story.
+pub(crate) type Told = (String, Vec<String>);
 
 /// Lines of the story that are put in order of time at the end.
 #[derive(Default)]
@@ -130,10 +133,11 @@ impl Teller<'_> {
         let mut lines = self.history(dma, &[]);
         lines.at(self.now, format!("{} and goes to pa {pa:#x}", self.transaction(dma)));
         let now = format!("the tables of this stream now say: {}", self.outcome(now));
-        (
-            title,
-            lines.finish([now, "no state of its tables since the start of the run leads there".to_owned()]),
-        )
+        let states = match self.watching {
+            false => "no state of its tables since the start of the run leads there",
+            true => "no state of its tables that was seen, and is remembered, leads there",
+        };
+        (title, lines.finish([now, states.to_owned()]))
     }
 
     pub(crate) fn not_granted(&self, dma: &Dma, pa: u64, owner: OwnerId) -> Told {
@@ -197,18 +201,20 @@ impl Teller<'_> {
         self.sayings_about(dma, &mut lines);
         for old in used {
             let what = self.part(old);
-            match old.change {
-                Some(c) => lines.at(
-                    old.time,
-                    format!(
-                        "{} changes {what} at pa {:#x}; it held {:#x}",
-                        self.actor(c.by),
-                        old.addr,
-                        old.held
-                    ),
+            let text = match old.change.map(|c| c.by) {
+                Some(Writer::Actor(by)) => {
+                    let by = self.actor(by);
+                    format!("{by} changes {what} at pa {:#x}; it held {:#x}", old.addr, old.held)
+                }
+                Some(Writer::Software { since }) => format!(
+                    "software has changed {what} at pa {:#x} since {}; it held {:#x}",
+                    old.addr,
+                    Clock(since),
+                    old.held
                 ),
-                None => lines.at(old.time, format!("{} gets other register values", self.smmu(dma.smmu))),
-            }
+                None => format!("{} gets other register values", self.smmu(dma.smmu)),
+            };
+            lines.at(old.time, text);
             if let Some(i) = &old.condemned {
                 self.consumption(i, &mut lines);
             }
@@ -230,25 +236,26 @@ impl Teller<'_> {
         let near = |iova: u64, len: u64| dma.iova.wrapping_sub(iova) < len.max(1);
         let (mut mappings, mut routes) = (0, 0);
         for said in self.sayings.0.iter().rev() {
-            let who = self.actor(said.by);
+            let who = || self.actor(said.by);
             match &said.what {
                 What::Mapped { space, iova, pa, len } if near(*iova, *len) && mappings < 4 => {
                     mappings += 1;
                     lines.at(
                         said.time,
-                        format!("{who} maps {space} iova {iova:#x} to pa {pa:#x}, {len:#x} bytes"),
+                        format!("{} maps {space} iova {iova:#x} to pa {pa:#x}, {len:#x} bytes", who()),
                     );
                 }
                 What::Unmapped { space, iova, len } if near(*iova, *len) && mappings < 4 => {
                     mappings += 1;
-                    lines.at(said.time, format!("{who} unmaps {space} iova {iova:#x}, {len:#x} bytes"));
+                    lines.at(said.time, format!("{} unmaps {space} iova {iova:#x}, {len:#x} bytes", who()));
                 }
                 What::Routed { vsmmu, to } if self.is_behind(dma, *vsmmu) && routes < 4 => {
                     routes += 1;
                     lines.at(
                         said.time,
                         format!(
-                            "{who} sends an invalidation of {} to {}",
+                            "{} sends an invalidation of {} to {}",
+                            who(),
                             self.vsmmu(*vsmmu),
                             self.smmu(*to)
                         ),
@@ -259,7 +266,8 @@ impl Teller<'_> {
                     lines.at(
                         said.time,
                         format!(
-                            "{who} leaves out {} for an invalidation of {}: {why}",
+                            "{} leaves out {} for an invalidation of {}: {why}",
+                            who(),
                             self.smmu(*smmu),
                             self.vsmmu(*vsmmu)
                         ),

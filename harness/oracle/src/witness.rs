@@ -177,6 +177,15 @@ pub enum Fact<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// Hardware read these words of a table and got this: a look at memory, for an oracle that is not told of writes
+    /// ([`Oracle::watching`](crate::Oracle::watching)); others do not need it. Optional: without it a value that is gone
+    /// when its use is judged is not known.
+    Read {
+        /// Physical address of the first word, a multiple of 8.
+        addr: u64,
+        /// What they held.
+        words: &'a [u64],
+    },
     /// Software wrote these register values, or the SMMU acknowledged them; either will do, see
     /// [`Config::update_bound`](crate::Config::update_bound).
     Configured {

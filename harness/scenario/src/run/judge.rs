@@ -23,7 +23,9 @@ use std::ops::Range;
 use kernel::journal::{Actor, Attachment, DomainId, Note};
 use models::bus::Requester;
 use models::record::{CommandQueue, Record};
-use oracle::{Access, Config, Dma, Fact, Finding, Oracle, Queue, Registers, Saying, Witness};
+use oracle::{
+    Access, Config, Counters, Dma, Fact, Finding, Oracle, Platform, Queue, Registers, Saying, Source, Witness,
+};
 use sim::Time;
 use spec::smmu::command::tg;
 use spec::smmu::{Command, EventRecord, GlobalError, Opcode};
@@ -71,6 +73,7 @@ pub struct SeenEvent {
 pub struct Judge {
     oracle: Oracle,
     actors: Actors,
+    smmus: Vec<SmmuFact>,
     mirrors: Vec<Mirror>,
     /// What the oracle was last told of each pSMMU.
     told: Vec<Registers>,
@@ -96,12 +99,24 @@ impl Judge {
 
     /// The same with other bounds.
     pub fn with_config(facts: Facts, config: Config) -> Self {
+        Self::of(facts, |platform| Oracle::new(platform, config))
+    }
+
+    /// A judge of a machine out of reset whose memory software writes without a record: it looks at the memory instead.
+    /// Records of writes may come or not. See [`Oracle::watching`] for what it then knows, and for when records must come;
+    /// times may be those of the host, with [`Config::of_host_time`].
+    pub fn watching(facts: Facts, config: Config, source: impl Source + 'static) -> Self {
+        Self::of(facts, |platform| Oracle::watching(platform, config, source))
+    }
+
+    fn of(facts: Facts, oracle: impl FnOnce(Platform) -> Oracle) -> Self {
         let smmus = facts.smmus.len();
         let script = facts.vsmmus.len() as u16;
         let streams = facts.streams.iter().map(|s| ((s.smmu, s.sid), s.name.clone())).collect();
         Self {
             actors: facts.actors(),
             mirrors: facts.smmus.iter().map(Mirror::new).collect(),
+            smmus: facts.smmus.clone(),
             told: vec![Registers::default(); smmus],
             owners: vec![[None; VINTFS]; smmus],
             viommus: BTreeMap::new(),
@@ -111,8 +126,21 @@ impl Judge {
             script,
             claimed: 0,
             events: Vec::new(),
-            oracle: Oracle::new(facts.platform(), config),
+            oracle: oracle(facts.platform()),
         }
+    }
+
+    /// The machine was reset: its SMMUs are as at power-on, and what software had arranged is gone. Findings and events
+    /// stay.
+    pub fn reset(&mut self, now: Time) {
+        self.mirrors = self.smmus.iter().map(Mirror::new).collect();
+        self.told.fill(Registers::default());
+        self.owners.fill([None; VINTFS]);
+        self.viommus.clear();
+        self.behind.clear();
+        self.spaces.clear();
+        self.claimed = 0;
+        self.oracle.reset(now.as_ps());
     }
 
     /// The virtual SMMU that stands for the script of a scenario: devices that a script drives without a guest are put
@@ -129,6 +157,22 @@ impl Judge {
     /// Event records that hardware has written, oldest first.
     pub fn hardware_events(&self) -> impl Iterator<Item = &SeenEvent> {
         self.events.iter().filter(|event| event.by == Seer::Hardware)
+    }
+
+    /// How much was judged so far.
+    pub fn counters(&self) -> Counters {
+        self.oracle.counters()
+    }
+
+    /// What was wrong so far, without the first `n` findings: those that the caller has had.
+    pub fn findings_since(&self, n: usize) -> &[Finding] {
+        self.oracle.findings().get(n..).unwrap_or_default()
+    }
+
+    /// Hardware read these words of a table, from an address that is a multiple of 8. Only a judge that looks at memory
+    /// needs to know, to judge uses of what is gone when it looks; see [`Fact::Read`].
+    pub fn table_read(&mut self, now: Time, addr: u64, words: &[u64]) {
+        self.tell(now, Fact::Read { addr, words });
     }
 
     /// The run is over: what was wrong, in order of time.
