@@ -5,10 +5,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod boot;
+pub mod host;
 pub mod initrd;
 pub mod memory;
 pub mod platform;
 pub mod protocol;
+pub mod replay;
 pub mod tally;
 pub mod tape;

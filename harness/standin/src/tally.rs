@@ -297,7 +297,8 @@ mod test {
             smmu1     global errors: EVENTQ_ABT_ERR 1
             smmu1     1 transactions found nothing at their address
             smmu1     lint, 1x: odd
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
     }
 
     #[test]

@@ -146,6 +146,18 @@ impl Memory {
     }
 }
 
+impl oracle::Source for Memory {
+    fn read(&self, addr: u64, words: &mut [u64]) -> bool {
+        let mut bytes = [0; PAGE];
+        let bytes = &mut bytes[..words.len() * 8];
+        let found = Self::read(self, addr, bytes).is_ok();
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        found
+    }
+}
+
 impl Backing {
     fn contains(&self, addr: PhysAddr, len: u64) -> bool {
         match self {
