@@ -19,6 +19,7 @@ pub mod dma;
 pub mod endpoint;
 pub mod interrupt;
 pub mod memory;
+pub mod nvme;
 pub mod psmmu;
 pub mod record;
 pub mod smmu;
