@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod functional;
 pub mod interrupt;
 pub mod memory;
+pub mod nvme;
 pub mod pci;
 pub mod psmmu;
 pub mod record;

@@ -55,6 +55,34 @@ impl PhysMem {
             done += n;
         }
     }
+    /// Makes bytes zero, up to the end of the address space at most. Pages of zeros take no room any more.
+    pub fn zero(&mut self, addr: PhysAddr, len: u64) {
+        let Some(last) = len.checked_sub(1).map(|n| addr.saturating_add(n)) else { return };
+        let size = PAGE as u64;
+        let (first_page, last_page) = (addr / size, last / size);
+        let part = |page| {
+            let from = if page == first_page { addr % size } else { 0 };
+            let to = if page == last_page { last % size + 1 } else { size };
+            from as usize..to as usize
+        };
+        if last_page - first_page > self.pages.len() as u64 {
+            self.pages.retain(|&page, held| {
+                let inside = (first_page..=last_page).contains(&page);
+                let part = if inside { part(page) } else { 0..0 };
+                held[part.clone()].fill(0);
+                part.len() < PAGE
+            });
+            return;
+        }
+        for page in first_page..=last_page {
+            let part = part(page);
+            if part.len() == PAGE {
+                self.pages.remove(&page);
+            } else if let Some(held) = self.pages.get_mut(&page) {
+                held[part].fill(0);
+            }
+        }
+    }
     /// A little-endian 32-bit word.
     pub fn read_u32(&self, addr: PhysAddr) -> u32 {
         let mut word = [0; 4];
@@ -186,6 +214,7 @@ mod test {
     enum Step {
         Write(u64, Vec<u8>),
         Read(u64, usize),
+        Zero(u64, u64),
         Apply(u64, Op),
     }
 
@@ -196,7 +225,9 @@ mod test {
         let small = 0_u64..3;
         prop_oneof![
             (addr.clone(), prop::collection::vec(any::<u8>(), 0..5000)).prop_map(|(a, b)| Step::Write(a, b)),
-            (addr, 0_usize..5000).prop_map(|(a, n)| Step::Read(a, n)),
+            (addr.clone(), 0_usize..5000).prop_map(|(a, n)| Step::Read(a, n)),
+            (addr, prop_oneof![0_u64..20_000, Just(1 << 30), Just(u64::MAX)])
+                .prop_map(|(a, n)| Step::Zero(a, n)),
             (word.clone(), small.clone(), small.clone())
                 .prop_map(|(a, expected, new)| Step::Apply(a, Op::CompareSwap { expected, new })),
             (word.clone(), small.clone()).prop_map(|(a, n)| Step::Apply(a, Op::FetchAdd(n))),
@@ -226,6 +257,10 @@ mod test {
                         memory.read(addr, &mut bytes);
                         let want: Vec<u8> = (0..len).map(|i| get(&plain, addr.wrapping_add(i as u64))).collect();
                         prop_assert_eq!(bytes, want);
+                    }
+                    Step::Zero(addr, len) => {
+                        memory.zero(addr, len);
+                        plain.retain(|a, _| *a < addr || *a - addr >= len);
                     }
                     Step::Apply(addr, op) => {
                         let old = word(&plain, addr);
