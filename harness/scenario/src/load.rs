@@ -1,6 +1,7 @@
 //! From text to [`Scenario`]: declares all names, reads all tables, resolves and assigns, then hands over to the
 //! cross-checks. Nothing stops at the first mistake.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -50,6 +51,19 @@ pub fn read_file(path: &Path) -> Result<Scenario, Rejected> {
     parse(&shown, &text, &Folder(path.parent().unwrap_or(Path::new("."))))
 }
 
+/// Reads a scenario from a file; also hands over the preset files that it names by path, as (path, text), so that it can be
+/// read again without them.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_file_with_presets(path: &Path) -> Result<(Scenario, Vec<(String, String)>), Rejected> {
+    let text = read_text(path)?;
+    let library =
+        Remembering { folder: Folder(path.parent().unwrap_or(Path::new("."))), read: RefCell::default() };
+    let scenario = parse(&path.display().to_string(), &text, &library)?;
+    Ok((scenario, library.read.into_inner()))
+}
+
 /// Reads the text of a scenario or preset file.
 pub fn read_text(path: &Path) -> Result<String, Rejected> {
     let reject = |diagnostic| Rejected {
@@ -80,6 +94,20 @@ struct Folder<'a>(&'a Path);
 impl Library for Folder<'_> {
     fn read(&self, path: &str) -> Result<String, String> {
         std::fs::read_to_string(self.0.join(path)).map_err(|e| e.to_string())
+    }
+}
+
+/// Presets relative to a folder, remembered.
+struct Remembering<'a> {
+    folder: Folder<'a>,
+    read: RefCell<Vec<(String, String)>>,
+}
+
+impl Library for Remembering<'_> {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let text = self.folder.read(path)?;
+        self.read.borrow_mut().push((path.to_owned(), text.clone()));
+        Ok(text)
     }
 }
 

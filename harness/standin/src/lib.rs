@@ -9,6 +9,7 @@ pub mod board;
 pub mod boot;
 pub mod host;
 pub mod initrd;
+pub mod machine;
 pub mod memory;
 pub mod platform;
 pub mod protocol;

@@ -358,7 +358,7 @@ impl DevicePort<'_> {
                 atc.fill(stream.ssid, iova, grant);
                 atc.look_up(stream.ssid, iova, write).map(|(pa, _)| pa)
             }
-            AtsAnswer::Unsupported => None,
+            AtsAnswer::Unsupported | AtsAnswer::Abort => None,
         }
     }
 
