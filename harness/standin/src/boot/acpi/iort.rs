@@ -1,0 +1,80 @@
+//! Which SMMU translates for which function (DEN 0049, IORT revision 5).
+use acpi_tables::{Aml, AmlSink};
+
+use super::{Layout, sdt};
+use crate::boot::layout::SmmuPlace;
+
+const HEADER: u32 = 48;
+const NODE_HEADER: u16 = 16;
+const ROOT_COMPLEX: u8 = 2;
+const ROOT_COMPLEX_LENGTH: u16 = NODE_HEADER + 24;
+const SMMU_V3: u8 = 4;
+const SMMU_V3_LENGTH: u16 = NODE_HEADER + 52;
+const ID_MAPPING_LENGTH: u16 = 20;
+/// SMMUv3 node flag: table walks and queue accesses are coherent, whatever IDR0.COHACC says.
+const COHACC_OVERRIDE: u32 = 1 << 0;
+/// SMMUv3 node model: nothing but the architecture.
+const GENERIC: u32 = 0;
+/// Memory access properties of the root complex.
+const CACHE_COHERENT: u32 = 1;
+/// Memory access flags: I/O is coherent (CPM), device memory attributes are as in the CPU's domain (DACS), and the
+/// cacheability of stage 1 is forced to write-back (CANWBS).
+const ACCESS_FLAGS: u8 = 0b111;
+const ATS_SUPPORTED: u32 = 1 << 0;
+const ADDRESS_BITS: u8 = 64;
+
+pub(super) fn iort(layout: &Layout) -> impl Aml {
+    let mut body = Vec::new();
+    body.dword(layout.smmus.len() as u32 + 1);
+    body.dword(HEADER);
+    body.dword(0);
+    for place in &layout.smmus {
+        smmu(place, &mut body);
+    }
+    root_complex(layout, &mut body);
+    sdt(*b"IORT", 5, &body)
+}
+
+fn node(body: &mut Vec<u8>, kind: u8, length: u16, identifier: u32, mappings: usize, mappings_at: u16) {
+    body.byte(kind);
+    body.word(length);
+    body.byte(4);
+    body.dword(identifier);
+    body.dword(mappings as u32);
+    body.dword(u32::from(mappings_at));
+}
+
+fn smmu(place: &SmmuPlace, body: &mut Vec<u8>) {
+    node(body, SMMU_V3, SMMU_V3_LENGTH, place.identifier, 0, 0);
+    body.qword(place.registers);
+    body.dword(COHACC_OVERRIDE);
+    body.dword(0);
+    body.qword(0); // VATOS
+    body.dword(GENERIC);
+    body.dword(place.wires.eventq);
+    body.dword(place.wires.priq);
+    body.dword(place.wires.gerror);
+    body.dword(0); // CMD_SYNC has no interrupt of its own
+    body.dword(0); // proximity domain
+    body.dword(0); // DeviceID mapping
+}
+
+/// Functions without a mapping are not translated: QEMU's own devices use addresses as they are.
+fn root_complex(layout: &Layout, body: &mut Vec<u8>) {
+    let endpoints = &layout.platform.endpoints;
+    let length = ROOT_COMPLEX_LENGTH + ID_MAPPING_LENGTH * endpoints.len() as u16;
+    node(body, ROOT_COMPLEX, length, layout.smmus.len() as u32, endpoints.len(), ROOT_COMPLEX_LENGTH);
+    body.dword(CACHE_COHERENT);
+    body.vec(&[0, 0, 0, ACCESS_FLAGS]);
+    body.dword(if endpoints.iter().any(|e| e.ats) { ATS_SUPPORTED } else { 0 });
+    body.dword(0); // PCI segment
+    body.vec(&[ADDRESS_BITS, 0, 0, 0]);
+    body.dword(0);
+    for (bdf, endpoint) in layout.endpoints() {
+        body.dword(u32::from(bdf.requester()));
+        body.dword(0); // one ID: the count is given less one
+        body.dword(endpoint.stream);
+        body.dword(HEADER + u32::from(SMMU_V3_LENGTH) * endpoint.smmu as u32);
+        body.dword(0);
+    }
+}
