@@ -39,6 +39,145 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Print the JSON Schema of scenario files
     Schema,
+    /// Serve the SMMUs and endpoints of a platform as PCI functions, for QEMU to connect to
+    Serve(Serve),
+    /// Boot an unmodified Linux in QEMU on the SMMUs and endpoints of a platform
+    Boot(Boot),
+    /// Run a recording of `boot` or `serve` again, without QEMU, and compare
+    Replay(Replay),
+}
+
+/// What `serve` and `boot` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Hardware {
+    /// A platform: the [psmmu], [endpoint] and [fault] tables of a scenario file
+    #[arg(value_name = "PLATFORM")]
+    pub(crate) platform: PathBuf,
+    /// Let simulated time pass while the SMMUs are used; without it they answer at once
+    #[arg(long)]
+    pub(crate) timed: bool,
+    /// Storage of an NVMe endpoint; by default 1 GiB in memory
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) disk: Vec<Pair>,
+    /// Write a recording for `replay`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Write what happened behind the sockets, one line each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write the summary as JSON; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) hardware: Hardware,
+    /// Folder for the sockets, one a function
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// End when the last client has gone
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Boot {
+    #[command(flatten)]
+    pub(crate) hardware: Hardware,
+    /// The kernel: an arm64 Image, or `small` or `stock` for one that harness/standin/prepare has got
+    #[arg(long, value_name = "IMAGE", default_value = "small")]
+    pub(crate) kernel: PathBuf,
+    /// Its initial RAM file system; by default the one that belongs to `small` or `stock`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// A script that the machine runs instead of a shell; it powers off afterwards
+    #[arg(long, value_name = "SCRIPT")]
+    pub(crate) run: Option<PathBuf>,
+    /// A file to put into the machine's file system
+    #[arg(long, value_name = "PATH=FILE")]
+    pub(crate) file: Vec<Pair>,
+    /// A disk image that is not behind an SMMU; the first is /dev/vda
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) drive: Vec<PathBuf>,
+    /// Words for the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "quiet panic=-1", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// QEMU 11.1 or newer; by default the one that harness/standin/prepare has got, or that of the system
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// CPUs of the machine
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) cpus: u32,
+    /// Its memory
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size)]
+    pub(crate) memory: u64,
+    /// Describe the hardware by ACPI tables instead of a device tree
+    #[arg(long)]
+    pub(crate) acpi: bool,
+    /// CPUs without EL2: no KVM in the machine
+    #[arg(long)]
+    pub(crate) no_el2: bool,
+    /// Let every register write wait for its answer
+    #[arg(long)]
+    pub(crate) no_posted_writes: bool,
+    /// Start again when the machine reboots
+    #[arg(long)]
+    pub(crate) reboot: bool,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+    /// More arguments for QEMU
+    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    pub(crate) extra: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// A recording
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Write what happens, one line each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write the summary as JSON; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// A name and a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+}
+
+impl std::str::FromStr for Pair {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+                Ok(Self { name: name.to_owned(), file: file.into() })
+            }
+            _ => Err("two words are needed, with = between them".to_owned()),
+        }
+    }
+}
+
+/// Bytes, with K, M or G for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let shift = match unit {
+        "" => Some(0),
+        "K" | "KiB" => Some(10),
+        "M" | "MiB" => Some(20),
+        "G" | "GiB" => Some(30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(n, shift)| n.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "a size is a number with K, M or G behind it, like 512M".to_owned())
 }
 
 #[derive(Debug, Args)]

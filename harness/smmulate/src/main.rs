@@ -4,12 +4,15 @@
 //! internal fault.
 #![forbid(unsafe_code)]
 
+mod boot;
 mod check;
 mod cli;
 mod list;
 mod pool;
 mod progress;
+mod replay;
 mod run;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -29,8 +32,14 @@ fn main() -> ExitCode {
             anstream::println!("{text}");
             ExitCode::SUCCESS
         }
+        Command::Serve(args) => serve::serve(&args),
+        Command::Boot(args) => boot::boot(&args),
+        Command::Replay(args) => replay::replay(&args),
     }
 }
+
+/// A scenario, or a run on a stand-in, failed.
+const FAILED: u8 = 1;
 
 /// The input is wrong.
 const INPUT: u8 = 2;

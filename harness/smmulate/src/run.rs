@@ -12,10 +12,7 @@ use scenario::{Rejected, files};
 use crate::check::print_rejected;
 use crate::cli::{BAD, Run, Shard};
 use crate::progress::Progress;
-use crate::{INPUT, INTERNAL, input_error, pool};
-
-/// A scenario failed.
-const FAILED: u8 = 1;
+use crate::{FAILED, INPUT, INTERNAL, input_error, pool};
 
 /// What became of one file.
 enum Done {

@@ -14,5 +14,6 @@ pub mod memory;
 pub mod platform;
 pub mod protocol;
 pub mod replay;
+pub mod summary;
 pub mod tally;
 pub mod tape;

@@ -113,11 +113,7 @@ impl Machine {
         Self::of(&scenario, header.presets.clone(), size)
     }
 
-    fn of(
-        scenario: &Scenario,
-        presets: Vec<(String, String)>,
-        size: Size,
-    ) -> Result<Self, MachineError> {
+    fn of(scenario: &Scenario, presets: Vec<(String, String)>, size: Size) -> Result<Self, MachineError> {
         let mut platform =
             Platform::of(scenario).map_err(|why| MachineError::Unfit(scenario.path.clone(), why))?;
         let layout = Layout::new(&described(&platform, size)).map_err(MachineError::Layout)?;

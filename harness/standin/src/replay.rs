@@ -77,7 +77,8 @@ fn run(entry: &Entry, board: &mut Board) -> Option<String> {
             let good = region.is_some_and(|region| board.read(function, region, *offset, &mut data));
             let now = good.then_some(data);
             if now != *answer {
-                differs = Some(format!("was answered {}, now {}", bytes(answer.as_deref()), bytes(now.as_deref())));
+                differs =
+                    Some(format!("was answered {}, now {}", bytes(answer.as_deref()), bytes(now.as_deref())));
             }
         }
         Event::Write { region, offset, bytes } => {
@@ -103,7 +104,9 @@ fn run(entry: &Entry, board: &mut Board) -> Option<String> {
 fn access(entry: &Entry, board: &Board) -> String {
     let name = board.name_of(entry.function);
     match &entry.event {
-        Event::Read { region, offset, len, .. } => format!("{name}: {len} bytes read at {region}:{offset:#x}"),
+        Event::Read { region, offset, len, .. } => {
+            format!("{name}: {len} bytes read at {region}:{offset:#x}")
+        }
         Event::Write { region, offset, bytes: b } => {
             format!("{name}: {} written at {region}:{offset:#x}", bytes(Some(b)))
         }

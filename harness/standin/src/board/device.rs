@@ -150,13 +150,8 @@ impl Device {
     /// A device out of reset. An NVMe endpoint has a disk.
     pub(super) fn new(endpoint: usize, e: &Endpoint, disk: Option<Disk>) -> Self {
         let pasid_bits = (e.pasid_bits > 0).then_some(e.pasid_bits);
-        let common = Function {
-            vendor: VENDOR,
-            express: true,
-            ats: e.ats,
-            pasid_bits,
-            ..Function::default()
-        };
+        let common =
+            Function { vendor: VENDOR, express: true, ats: e.ats, pasid_bits, ..Function::default() };
         let (function, controlled) = match e.kind {
             Kind::Nvme => {
                 let vectors = 1 << NVME_VECTORS_LOG2;
@@ -278,7 +273,9 @@ impl Device {
                     self.reset_function();
                 }
                 self.follow_space();
-                if changed.ats && let Some(atc) = &mut around.atcs[self.way.endpoint] {
+                if changed.ats
+                    && let Some(atc) = &mut around.atcs[self.way.endpoint]
+                {
                     // Nothing that was cached before or while ATS was off is good.
                     *atc = super::around::empty_atc();
                 }

@@ -81,8 +81,7 @@ impl Board {
             smmus.push(model);
         }
         let configs: Vec<_> = platform.smmus.iter().map(|s| s.config.clone()).collect();
-        let devices =
-            platform.endpoints.iter().zip(options.disks).enumerate();
+        let devices = platform.endpoints.iter().zip(options.disks).enumerate();
         let devices: Vec<_> = devices.map(|(i, (e, disk))| Device::new(i, e, disk)).collect();
         let streams: BTreeMap<_, _> =
             platform.endpoints.iter().enumerate().map(|(i, e)| ((e.smmu, e.sid), i)).collect();

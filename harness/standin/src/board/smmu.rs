@@ -2,7 +2,7 @@
 
 use models::bus::{Abort, PhysAddr};
 use models::functional::{DmaError, FunctionalSmmu, Stream};
-use models::psmmu::{PsmmuConfig, PsmmuFaults};
+use models::psmmu::PsmmuConfig;
 use models::smmu::AtsAnswer;
 use sim::Time;
 
@@ -78,12 +78,6 @@ impl Smmu {
         either!(self, smmu => smmu.reset());
     }
 
-    pub(super) fn set_faults(&mut self, faults: &PsmmuFaults) {
-        match self {
-            Self::Functional(smmu) => smmu.set_faults(faults),
-            Self::Timed(smmu) => smmu.smmu_mut().set_faults(faults),
-        }
-    }
     pub(super) fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
         match self {
             Self::Functional(smmu) => smmu.set_swapped_sid_slots(slots),

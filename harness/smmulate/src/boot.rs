@@ -1,0 +1,200 @@
+//! `smmulate boot`: Linux in QEMU on a platform's hardware.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use standin::boot::{Console, Description, Drive, Ending, Options, qemu};
+use standin::host::Host;
+use standin::initrd;
+use standin::machine::{Machine, Size};
+use standin::protocol::{Server, Stop};
+
+use crate::cli::Boot;
+use crate::input_error;
+use crate::serve::{machine_error, prepare, report, say_what_happens};
+
+/// Where a script is put in the machine.
+const SCRIPT: &str = "/run/script";
+
+/// Boots; the console and then the summary go to stdout.
+pub(crate) fn boot(args: &Boot) -> ExitCode {
+    say_what_happens(tracing::Level::WARN);
+    let size = Size { cpus: args.cpus, memory_bytes: args.memory, virtualization: !args.no_el2 };
+    let machine = match Machine::read(&args.hardware.platform, size) {
+        Ok(machine) => machine,
+        Err(why) => return machine_error(&why),
+    };
+    // Socket paths must be short, so they are not put beside anything of the user's.
+    let folder = match Scratch::new() {
+        Ok(folder) => folder,
+        Err(why) => return input_error(&format!("no folder can be made for sockets: {why}")),
+    };
+    let run = || {
+        let options = options(args, &folder.0)?;
+        let (host, server) = prepare(&machine, &args.hardware, &folder.0, false)?;
+        let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
+        run(args, host, server, command)
+    };
+    match run() {
+        Ok((host, ending)) => finish(args, host, &ending),
+        Err(why) => input_error(&why),
+    }
+}
+
+/// Serves on a thread of its own while QEMU runs.
+fn run(
+    args: &Boot,
+    mut host: Host,
+    mut server: Server,
+    command: std::process::Command,
+) -> Result<(Host, Ending), String> {
+    let stop = server.stop();
+    let serving = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
+        let ended = server.run(&mut host);
+        (host, ended)
+    });
+    let serving = serving.map_err(|why| format!("no thread can be made: {why}"))?;
+    let ended = Ended(stop);
+    let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
+    let until = Instant::now() + Duration::from_secs(args.timeout);
+    let lost = || serving.is_finished().then(|| "the models' side has ended".to_owned());
+    let (ending, _) = console.finish(until, lost);
+    drop(ended);
+    match serving.join() {
+        Ok((host, Ok(_))) => Ok((host, ending)),
+        Ok((_, Err(why))) => Err(why.to_string()),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn finish(args: &Boot, host: Host, ending: &Ending) -> ExitCode {
+    let board = match host.finish() {
+        Ok(board) => board,
+        Err(why) => return input_error(&format!("the recording cannot be written: {why}")),
+    };
+    match ending {
+        Ending::PoweredOff => {}
+        Ending::Panicked(line) => anstream::eprintln!("the kernel panicked: {line}"),
+        Ending::Exited(status, words) => {
+            anstream::eprintln!("QEMU ended ({status}) before the machine was powered off\n{words}");
+        }
+        Ending::PeerLost(why) => anstream::eprintln!("{why}; QEMU was ended"),
+        Ending::TimedOut => {
+            anstream::eprintln!(
+                "not over after {} s; QEMU was ended. --timeout gives it longer",
+                args.timeout
+            );
+        }
+    }
+    report(&board, args.hardware.json.as_deref(), *ending == Ending::PoweredOff)
+}
+
+/// Stops the server when it is dropped.
+struct Ended(Stop);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A folder that is removed with all that is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let base = std::env::temp_dir();
+        let mut n = 0;
+        loop {
+            let path = base.join(format!("smmulate-{}-{n}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => n += 1,
+                Err(why) => return Err(why),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is left for the system to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options(args: &Boot, folder: &Path) -> Result<Options, String> {
+    let (kernel, initrd) = kernel(args)?;
+    let mut append = args.append.clone();
+    let mut files = Vec::new();
+    let mut add = |path: &str, file: &Path| {
+        let bytes = std::fs::read(file).map_err(|why| format!("`{}`: {why}", file.display()))?;
+        files.push(initrd::File { path: path.to_owned(), bytes });
+        Ok::<_, String>(())
+    };
+    for pair in &args.file {
+        add(&pair.name, &pair.file)?;
+    }
+    if let Some(script) = &args.run {
+        add(SCRIPT, script)?;
+        append = format!("{append} k.run={SCRIPT}");
+    }
+    let initrd = if files.is_empty() {
+        initrd
+    } else {
+        let base = initrd.ok_or("--run and --file need an --initrd to be added to")?;
+        let base = std::fs::read(&base).map_err(|why| format!("`{}`: {why}", base.display()))?;
+        let whole = folder.join("initrd");
+        let bytes = initrd::with_files(&base, &files).map_err(|why| why.to_string())?;
+        std::fs::write(&whole, bytes).map_err(|why| format!("`{}`: {why}", whole.display()))?;
+        Some(whole)
+    };
+    Ok(Options {
+        program: args.qemu.clone().unwrap_or_else(default_qemu),
+        kernel,
+        initrd,
+        append,
+        description: if args.acpi { Description::Acpi } else { Description::DeviceTree },
+        sockets: folder.to_owned(),
+        drives: args.drive.iter().map(|image| Drive { image: image.clone(), writable: false }).collect(),
+        no_posted_writes: args.no_posted_writes,
+        reboot: args.reboot,
+        interactive: args.run.is_none() && std::io::IsTerminal::is_terminal(&std::io::stdin()),
+        extra: args.extra.clone(),
+    })
+}
+
+/// The kernel and its initial RAM file system.
+fn kernel(args: &Boot) -> Result<(PathBuf, Option<PathBuf>), String> {
+    let word = args.kernel.to_str().filter(|word| matches!(*word, "small" | "stock"));
+    let Some(word) = word.filter(|_| !args.kernel.exists()) else {
+        if !args.kernel.exists() {
+            return Err(format!("`{}`: there is no such kernel", args.kernel.display()));
+        }
+        return Ok((args.kernel.clone(), args.initrd.clone()));
+    };
+    let folder = cache().join(word);
+    let image = folder.join("Image");
+    if !image.exists() {
+        return Err(format!(
+            "`{}` is not there: `harness/standin/prepare {word}` gets it, or name a kernel with --kernel",
+            image.display()
+        ));
+    }
+    Ok((image, Some(args.initrd.clone().unwrap_or_else(|| folder.join("initrd")))))
+}
+
+/// Where harness/standin/prepare puts what it gets.
+fn cache() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    from("SMMULATE_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|d| d.join("smmulate")))
+        .or_else(|| from("HOME").map(|d| d.join(".cache/smmulate")))
+        .unwrap_or_else(|| PathBuf::from(".cache/smmulate"))
+}
+
+fn default_qemu() -> PathBuf {
+    let prepared = cache().join("bin/qemu-system-aarch64");
+    if prepared.exists() { prepared } else { PathBuf::from("qemu-system-aarch64") }
+}
