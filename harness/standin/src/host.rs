@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::{info, trace, warn};
 
 use crate::board::Board;
 use crate::memory::Mapping;
@@ -68,6 +68,12 @@ impl Host {
     fn end(&mut self, function: usize, outbox: &mut Outbox, event: impl FnOnce() -> Event) {
         let sent = self.board.take_sent();
         for message in &sent {
+            trace!(
+                "{}: sent {:#x}: {:02x?}",
+                self.board.name_of(message.function),
+                message.addr,
+                message.bytes
+            );
             outbox.dma_write(message.function, message.addr, &message.bytes);
         }
         if let Some(tape) = &mut self.tape {
@@ -91,6 +97,7 @@ impl protocol::Board for Host {
         let Place { function, region, offset } = place;
         self.begin();
         let good = self.board.read(function, region, offset, data);
+        trace!("{}: read {region:?} {offset:#x}: {data:02x?}", self.board.name_of(function));
         self.end(function, outbox, || Event::Read {
             region: region.index(),
             offset,
@@ -102,6 +109,7 @@ impl protocol::Board for Host {
 
     fn region_write(&mut self, place: Place, data: &[u8], outbox: &mut Outbox) -> Result<(), Errno> {
         let Place { function, region, offset } = place;
+        trace!("{}: write {region:?} {offset:#x}: {data:02x?}", self.board.name_of(function));
         self.begin();
         let good = self.board.write(function, region, offset, data);
         self.end(function, outbox, || Event::Write { region: region.index(), offset, bytes: data.to_vec() });

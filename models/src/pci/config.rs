@@ -1,6 +1,7 @@
 //! Configuration space of a type 0 function: what reads give, which bits writes change, what follows from a write.
 
 use super::msi::{self, Message};
+use super::msix::{self, MsixTable};
 use super::regs::*;
 
 /// Bytes of configuration space.
@@ -23,12 +24,34 @@ pub struct Function {
     pub bar0: u64,
     /// It is a PCI Express endpoint with function level reset, and has power management.
     pub express: bool,
-    /// log2 of its MSI vectors, if it has MSI; at most 5.
-    pub msi_log2: Option<u8>,
+    /// How it interrupts.
+    pub interrupts: Interrupts,
     /// It has ATS.
     pub ats: bool,
     /// Width of its PASIDs, if it has any: 1 to 20.
     pub pasid_bits: Option<u8>,
+}
+
+/// How a function interrupts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interrupts {
+    /// Not at all.
+    #[default]
+    None,
+    /// By MSI.
+    Msi {
+        /// log2 of the vectors, at most 5.
+        log2: u8,
+    },
+    /// By MSI-X. Table and pending bits are in BAR 0.
+    Msix {
+        /// Vectors, at most 64.
+        vectors: u16,
+        /// Offset of the table, a multiple of 8.
+        table: u32,
+        /// Offset of the pending bits, a multiple of 8.
+        pending: u32,
+    },
 }
 
 /// What a write has changed, for the function behind.
@@ -51,6 +74,7 @@ pub struct ConfigSpace {
     /// The values after reset.
     reset: Box<[u8; SIZE]>,
     msi: Option<u16>,
+    msix: Option<(u16, MsixTable)>,
     express: Option<u16>,
     ats: Option<u16>,
     pasid: Option<u16>,
@@ -68,6 +92,7 @@ impl ConfigSpace {
             clearable: zeros(),
             reset: zeros(),
             msi: None,
+            msix: None,
             express: None,
             ats: None,
             pasid: None,
@@ -78,8 +103,17 @@ impl ConfigSpace {
         if function.express {
             this.power_management(&mut list);
         }
-        if let Some(log2) = function.msi_log2 {
-            this.msi = Some(this.add_msi(&mut list, log2));
+        match function.interrupts {
+            Interrupts::None => {}
+            Interrupts::Msi { log2 } => this.msi = Some(this.add_msi(&mut list, log2)),
+            Interrupts::Msix { vectors, table, pending } => {
+                let at = list.add(&mut this, CAP_ID_MSIX, msix::SIZE);
+                this.put16(at + msix::FLAGS, vectors - 1);
+                this.allow16(at + msix::FLAGS, msix::FLAGS_MASKALL | msix::FLAGS_ENABLE);
+                this.put32(at + msix::TABLE, table);
+                this.put32(at + msix::PBA, pending);
+                this.msix = Some((at, MsixTable::new(vectors)));
+            }
         }
         if function.express {
             this.express = Some(this.add_express(&mut list));
@@ -146,19 +180,14 @@ impl ConfigSpace {
 
     fn add_express(&mut self, list: &mut CapabilityList) -> u16 {
         let at = list.add(self, CAP_ID_EXP, EXP_SIZE);
-        self.put16(at + EXP_FLAGS, 2);
+        self.put16(at + EXP_FLAGS, EXP_FLAGS_VERSION | EXP_FLAGS_RC_END);
         // Payloads of up to 512 bytes.
         self.put32(at + EXP_DEVCAP, EXP_DEVCAP_FLR | EXP_DEVCAP_RBER | 2);
         self.put16(at + EXP_DEVCTL, EXP_DEVCTL_RESET);
         self.allow16(at + EXP_DEVCTL, 0x7fff);
         self.clearable[usize::from(at + EXP_DEVSTA)] = EXP_DEVSTA_ERRORS as u8;
-        // Four lanes at 16 GT/s.
-        self.put32(at + EXP_LNKCAP, 4 << 4 | 4);
-        self.put16(at + EXP_LNKSTA, 4 << 4 | 4);
-        self.allow16(at + EXP_LNKCTL, 0x01c3);
         self.put32(at + EXP_DEVCAP2, EXP_DEVCAP2_COMP_TMOUT_DIS);
         self.allow16(at + EXP_DEVCTL2, 0x001f);
-        self.put32(at + EXP_LNKCAP2, 0x1e);
         at
     }
 
@@ -196,6 +225,18 @@ impl ConfigSpace {
     /// Back to the values after reset. What software has put into BARs goes, too.
     pub fn reset(&mut self) {
         self.bytes.copy_from_slice(&*self.reset);
+        if let Some((_, table)) = &mut self.msix {
+            table.reset();
+        }
+    }
+
+    /// The MSI-X table, if there is one.
+    pub fn msix(&self) -> Option<&MsixTable> {
+        self.msix.as_ref().map(|(_, table)| table)
+    }
+    /// The MSI-X table, to be written. Look for [`ConfigSpace::unmasked`] messages afterwards.
+    pub fn msix_mut(&mut self) -> Option<&mut MsixTable> {
+        self.msix.as_mut().map(|(_, table)| table)
     }
 
     /// The function may send requests.
@@ -214,6 +255,11 @@ impl ConfigSpace {
     /// An interrupt of this vector is due: its message, unless MSI is off or the vector is masked (then it is pending).
     /// Vectors that software does not allow share the last one that it does.
     pub fn raise(&mut self, vector: u16) -> Option<Message> {
+        if let Some(flags) = self.msix_flags() {
+            let (_, table) = self.msix.as_mut()?;
+            let enabled = flags & msix::FLAGS_ENABLE != 0;
+            return if enabled { table.raise(vector, flags & msix::FLAGS_MASKALL != 0) } else { None };
+        }
         let at = self.msi?;
         let vector = u32::from(vector).min((1 << self.allowed_log2(at)) - 1);
         if self.get16(at + msi::FLAGS) & msi::FLAGS_ENABLE == 0 {
@@ -229,6 +275,11 @@ impl ConfigSpace {
 
     /// The message of a vector that is pending and no longer masked. Ask until there is none.
     pub fn unmasked(&mut self) -> Option<Message> {
+        if let Some(flags) = self.msix_flags() {
+            let (_, table) = self.msix.as_mut()?;
+            let open = flags & (msix::FLAGS_ENABLE | msix::FLAGS_MASKALL) == msix::FLAGS_ENABLE;
+            return if open { table.unmasked() } else { None };
+        }
         let at = self.msi?;
         if self.get16(at + msi::FLAGS) & msi::FLAGS_ENABLE == 0 {
             return None;
@@ -241,6 +292,10 @@ impl ConfigSpace {
         let vector = due.trailing_zeros();
         self.put32(at + msi::PENDING, pending & !(1 << vector));
         Some(self.message(at, vector))
+    }
+
+    fn msix_flags(&self) -> Option<u16> {
+        self.msix.as_ref().map(|(at, _)| self.get16(at + msix::FLAGS))
     }
 
     fn allowed_log2(&self, at: u16) -> u32 {
@@ -325,7 +380,7 @@ mod test {
             class: 0x01_08_02,
             bar0: 0x4000,
             express: true,
-            msi_log2: Some(3),
+            interrupts: Interrupts::Msi { log2: 3 },
             ats: true,
             pasid_bits: Some(20),
         })
@@ -426,6 +481,30 @@ mod test {
         assert_eq!([space.unmasked(), space.unmasked()], [message(0x51), None]);
         space.write(at + 0x14, &[0xff; 4]);
         assert_eq!(r::<4>(&space, at + 0x14), 0b1000, "pending bits are read-only");
+    }
+
+    #[test]
+    fn messages_by_table() {
+        let mut space = ConfigSpace::new(&Function {
+            bar0: 0x4000,
+            express: true,
+            interrupts: Interrupts::Msix { vectors: 5, table: 0x2000, pending: 0x3000 },
+            ..Function::default()
+        });
+        let at = capability(&space, CAP_ID_MSIX).unwrap();
+        assert_eq!(
+            [r::<4>(&space, at) >> 16, r::<4>(&space, at + 4), r::<4>(&space, at + 8)],
+            [4, 0x2000, 0x3000]
+        );
+        space.msix_mut().unwrap().write(0x10, &[0x40, 0, 2, 8, 0, 0, 0, 0, 0x55, 0, 0, 0, 0, 0, 0, 0]);
+        let message = Some(Message { addr: 0x0802_0040, data: 0x55 });
+        assert_eq!((space.raise(1), space.unmasked()), (None, None), "off");
+        space.write(at + 2, &0xc000u16.to_le_bytes());
+        assert_eq!((space.raise(1), space.unmasked()), (None, None), "all masked");
+        space.write(at + 2, &0x8000u16.to_le_bytes());
+        assert_eq!([space.unmasked(), space.unmasked(), space.raise(1)], [message, None, message]);
+        space.reset();
+        assert_eq!(space.msix(), Some(&MsixTable::new(5)));
     }
 
     #[test]

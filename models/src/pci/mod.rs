@@ -4,7 +4,9 @@
 
 mod config;
 mod msi;
+mod msix;
 pub mod regs;
 
-pub use config::{Changed, ConfigSpace, Function};
+pub use config::{Changed, ConfigSpace, Function, Interrupts};
 pub use msi::Message;
+pub use msix::{ENTRY_SIZE, MsixTable};

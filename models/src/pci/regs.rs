@@ -32,6 +32,9 @@ pub const CAP_ID_MSI: u8 = 0x05;
 /// Capability ID of PCI Express.
 pub const CAP_ID_EXP: u8 = 0x10;
 
+/// Capability ID of MSI-X.
+pub const CAP_ID_MSIX: u8 = 0x11;
+
 /// Power management: PMC, version 3 of the interface.
 pub const PM_PMC: u16 = 2;
 /// Power management: PMCSR.
@@ -41,8 +44,12 @@ pub const PM_CTRL_STATE_MASK: u16 = 3;
 /// PMCSR: leaving D3hot resets nothing.
 pub const PM_CTRL_NO_SOFT_RESET: u16 = 1 << 3;
 
-/// PCI Express: capabilities register; version 2 in its low bits.
+/// PCI Express: capabilities register.
 pub const EXP_FLAGS: u16 = 2;
+/// PCI Express capabilities: version 2 of the structure.
+pub const EXP_FLAGS_VERSION: u16 = 2;
+/// PCI Express capabilities: a root complex integrated endpoint, which has no link.
+pub const EXP_FLAGS_RC_END: u16 = 9 << 4;
 /// PCI Express: device capabilities.
 pub const EXP_DEVCAP: u16 = 4;
 /// Device capabilities: role-based error reporting, which every function has.
@@ -59,20 +66,12 @@ pub const EXP_DEVCTL_RESET: u16 = 0x2810;
 pub const EXP_DEVSTA: u16 = 0xa;
 /// Device status: errors that were detected.
 pub const EXP_DEVSTA_ERRORS: u16 = 0xf;
-/// PCI Express: link capabilities.
-pub const EXP_LNKCAP: u16 = 0xc;
-/// PCI Express: link control.
-pub const EXP_LNKCTL: u16 = 0x10;
-/// PCI Express: link status.
-pub const EXP_LNKSTA: u16 = 0x12;
 /// PCI Express: device capabilities 2.
 pub const EXP_DEVCAP2: u16 = 0x24;
 /// Device capabilities 2: completion timeouts can be disabled.
 pub const EXP_DEVCAP2_COMP_TMOUT_DIS: u32 = 1 << 4;
 /// PCI Express: device control 2.
 pub const EXP_DEVCTL2: u16 = 0x28;
-/// PCI Express: link capabilities 2.
-pub const EXP_LNKCAP2: u16 = 0x2c;
 /// Bytes of the capability.
 pub const EXP_SIZE: u16 = 0x3c;
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use models::endpoint::Grant;
 use models::functional::Stream;
 use models::nvme::{self, Controller, Counters, MediaError, MemoryStorage, Storage};
-use models::pci::{ConfigSpace, Function, Message};
+use models::pci::regs::{CAPABILITY_LIST, EXT_CAPABILITIES, STATUS, STATUS_CAP_LIST};
+use models::pci::{ConfigSpace, Function, Interrupts, Message};
 use models::smmu::AtsAnswer;
 use models::tester::{self, Tester};
 
@@ -114,8 +115,14 @@ pub(super) fn carrier() -> ConfigSpace {
 
 /// Red Hat's vendor ID, under which QEMU's own devices go; the device IDs here are none of theirs.
 const VENDOR: u16 = 0x1b36;
-/// log2 of the MSI vectors of an NVMe endpoint: one for each queue of a machine with up to seven CPUs, and one more.
-const NVME_VECTORS_LOG2: u8 = 3;
+/// Vectors of an NVMe endpoint: one for each queue of a machine with up to eight CPUs, and one for commands to the controller.
+const NVME_VECTORS: u16 = 9;
+/// Where an NVMe endpoint's MSI-X table is: behind registers and doorbells.
+const NVME_TABLE: u64 = 0x2000;
+/// Where its pending bits are.
+const NVME_PENDING: u64 = 0x3000;
+/// QEMU reads all of a function's configuration space once, when it makes the device. A read as long as this is that one.
+const WHOLE_SPACE: usize = 256;
 
 #[derive(Debug)]
 enum Controlled {
@@ -154,12 +161,11 @@ impl Device {
             Function { vendor: VENDOR, express: true, ats: e.ats, pasid_bits, ..Function::default() };
         let (function, controlled) = match e.kind {
             Kind::Nvme => {
-                let vectors = 1 << NVME_VECTORS_LOG2;
                 let config = nvme::Config {
                     serial: format!("smmulate-{endpoint}"),
                     vendor_id: VENDOR,
-                    io_queues: vectors - 1,
-                    vectors,
+                    io_queues: NVME_VECTORS - 1,
+                    vectors: NVME_VECTORS,
                     ..nvme::Config::default()
                 };
                 let disk = disk.expect("an NVMe endpoint has a disk");
@@ -168,7 +174,11 @@ impl Device {
                     revision: 1,
                     class: 0x01_0802,
                     bar0: nvme::BAR_SIZE,
-                    msi_log2: Some(NVME_VECTORS_LOG2),
+                    interrupts: Interrupts::Msix {
+                        vectors: NVME_VECTORS,
+                        table: NVME_TABLE as u32,
+                        pending: NVME_PENDING as u32,
+                    },
                     ..common
                 };
                 (function, Controlled::Nvme(Box::new(Controller::new(config, disk))))
@@ -178,7 +188,7 @@ impl Device {
                     device: 0x0c02,
                     class: 0xff_0000,
                     bar0: tester::BAR_SIZE,
-                    msi_log2: Some(0),
+                    interrupts: Interrupts::Msi { log2: 0 },
                     ..common
                 };
                 (function, Controlled::Tester(Tester::default()))
@@ -213,12 +223,6 @@ impl Device {
             Controlled::Tester(_) => tester::BAR_SIZE,
         }
     }
-    pub(super) fn vectors(&self) -> u32 {
-        match self.controlled {
-            Controlled::Nvme(_) => 1 << NVME_VECTORS_LOG2,
-            Controlled::Tester(_) => 1,
-        }
-    }
     pub(super) fn smmu(&self) -> u16 {
         self.way.smmu
     }
@@ -245,8 +249,17 @@ impl Device {
 
     pub(super) fn read(&self, region: Region, offset: u64, into: &mut [u8]) -> bool {
         match (region, &self.controlled) {
-            (Region::Config, _) => self.space.read(offset as u16, into),
-            (Region::Bar(0), Controlled::Nvme(controller)) => controller.read(offset, into),
+            (Region::Config, _) => {
+                self.space.read(offset as u16, into);
+                if offset == 0 && into.len() >= WHOLE_SPACE {
+                    hide_capabilities(into);
+                }
+            }
+            (Region::Bar(0), Controlled::Nvme(controller)) => match (self.space.msix(), offset) {
+                (Some(table), NVME_TABLE..NVME_PENDING) => table.read(offset - NVME_TABLE, into),
+                (Some(table), NVME_PENDING..) => table.read_pending(offset - NVME_PENDING, into),
+                _ => controller.read(offset, into),
+            },
             (Region::Bar(0), Controlled::Tester(tester)) => {
                 into.fill(0);
                 if into.len() == 4 {
@@ -279,10 +292,13 @@ impl Device {
                     // Nothing that was cached before or while ATS was off is good.
                     *atc = super::around::empty_atc();
                 }
-                let mut port = DevicePort { way: self.way, space: &mut self.space, smmu, around };
-                while let Some(message) = port.space.unmasked() {
-                    port.send(message);
+                self.send_unmasked(smmu, around);
+            }
+            Region::Bar(0) if offset >= NVME_TABLE && self.space.msix().is_some() => {
+                if let Some(table) = self.space.msix_mut().filter(|_| offset < NVME_PENDING) {
+                    table.write(offset - NVME_TABLE, bytes);
                 }
+                self.send_unmasked(smmu, around);
             }
             Region::Bar(0) => {
                 let mut port = DevicePort { way: self.way, space: &mut self.space, smmu, around };
@@ -298,6 +314,23 @@ impl Device {
             _ => return false,
         }
         true
+    }
+
+    fn send_unmasked(&mut self, smmu: &mut Smmu, around: &mut Around) {
+        let mut port = DevicePort { way: self.way, space: &mut self.space, smmu, around };
+        while let Some(message) = port.space.unmasked() {
+            port.send(message);
+        }
+    }
+}
+
+/// Takes the capabilities out of the space that QEMU is shown when it makes the device. It would emulate MSI and MSI-X, and send
+/// messages to addresses that no SMMU has translated; what it does not know of it passes on.
+fn hide_capabilities(space: &mut [u8]) {
+    space[usize::from(STATUS)] &= !(STATUS_CAP_LIST as u8);
+    space[usize::from(CAPABILITY_LIST)] = 0;
+    if let Some(extended) = space.get_mut(usize::from(EXT_CAPABILITIES)..) {
+        extended.fill(0);
     }
 }
 

@@ -135,13 +135,11 @@ impl Board {
     pub fn name_of(&self, function: usize) -> &str {
         &self.names[function]
     }
-    /// Regions and interrupts of a function.
+    /// Regions of a function. Interrupts are messages that it sends itself.
     pub fn shape_of(&self, function: usize) -> Shape {
         match function.checked_sub(self.carriers.len()) {
-            None => Shape::new(4096).with_bar(0, device::CARRIER_SIZE),
-            Some(device) => Shape::new(4096)
-                .with_bar(0, self.devices[device].bar_size())
-                .with_irqs(Irq::Msi, self.devices[device].vectors()),
+            None => with_errors(Shape::new(4096).with_bar(0, device::CARRIER_SIZE)),
+            Some(device) => with_errors(Shape::new(4096).with_bar(0, self.devices[device].bar_size())),
         }
     }
     /// Whether the pSMMUs have time.
@@ -282,6 +280,11 @@ impl Board {
         }
         std::mem::take(&mut self.around.sent)
     }
+}
+
+/// QEMU complains of a function that cannot report errors; these never do.
+fn with_errors(shape: Shape) -> Shape {
+    shape.with_irqs(Irq::Err, 1)
 }
 
 /// The width of a register access, if it is one.
