@@ -190,33 +190,29 @@ impl Bench {
     pub(crate) fn now(&self) -> Time {
         self.queue.now()
     }
-    fn bus(&mut self, addr: u64, op: Op) {
+    /// A register access; time stands still after its answer.
+    pub(crate) fn access(&mut self, addr: u64, op: Op) -> Data {
         let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
         self.queue.push(self.queue.now(), Event::Psmmu(In::Bus(transaction)));
+        while self.answers.is_empty() {
+            assert!(self.step(), "a register access is answered");
+        }
+        self.answers.remove(0)
     }
     pub(crate) fn write32(&mut self, offset: u64, value: u32) {
         self.write_at(BASE + offset, value);
     }
     pub(crate) fn write64(&mut self, offset: u64, value: u64) {
-        self.bus(BASE + offset, Op::Write(Data::u64(value)));
-        self.step_until_answer();
+        self.access(BASE + offset, Op::Write(Data::u64(value)));
     }
     pub(crate) fn read32(&mut self, offset: u64) -> u32 {
         self.read_at(BASE + offset)
     }
     pub(crate) fn write_at(&mut self, addr: u64, value: u32) {
-        self.bus(addr, Op::Write(Data::u32(value)));
-        self.step_until_answer();
+        self.access(addr, Op::Write(Data::u32(value)));
     }
     pub(crate) fn read_at(&mut self, addr: u64) -> u32 {
-        self.bus(addr, Op::Read { len: 4 });
-        self.step_until_answer().value() as u32
-    }
-    fn step_until_answer(&mut self) -> Data {
-        while self.answers.is_empty() {
-            assert!(self.step(), "a register access is answered");
-        }
-        self.answers.remove(0)
+        self.access(addr, Op::Read { len: 4 }).value() as u32
     }
 
     /// Writes commands to the queue and rings.
@@ -239,9 +235,12 @@ impl Bench {
     }
 
     pub(crate) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
+        self.request(when, DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind, op })
+    }
+    /// A transaction arrives at `when`. Says which tag it got.
+    pub(crate) fn request(&mut self, when: Time, request: DmaRequest) -> u32 {
         self.tag += 1;
-        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid: None, addr, kind, op };
-        self.queue.push(when, Event::Psmmu(In::Dma(request)));
+        self.queue.push(when, Event::Psmmu(In::Dma(DmaRequest { tag: self.tag, ..request })));
         self.tag
     }
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> u32 {

@@ -1,0 +1,82 @@
+//! The same random software drives a pSMMU without time and one with time, which comes to rest after every step. Afterwards
+//! nothing that software, devices or observers see may differ.
+
+mod differ;
+mod pair;
+mod step;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use self::pair::Pair;
+use self::step::{config, step};
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn with_and_without_time(config in config(), steps in vec(step(), 1..80)) {
+        let mut pair = Pair::new(&config);
+        for (n, step) in steps.iter().enumerate() {
+            pair.step(step);
+            let differences = pair.differences();
+            prop_assert!(differences.is_empty(), "after step {n}, {step:?}:\n{}", differences.join("\n"));
+        }
+    }
+}
+
+/// The generator reaches what it is meant to reach.
+#[test]
+fn the_steps_reach_everything() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::<String, u64>::new();
+    for _ in 0..150 {
+        let config = config().new_tree(&mut runner).expect("a configuration").current();
+        let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
+        let mut pair = Pair::new(&config);
+        steps.iter().for_each(|step| pair.step(step));
+        for (name, n) in pair.plain.smmu.metrics() {
+            *seen.entry(name).or_default() += n;
+        }
+        *seen.entry("resumed".into()).or_default() += pair.resumed;
+        *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
+    }
+    for (name, least) in [
+        ("commands.SYNC", 500),
+        ("commands.ATC_INV", 100),
+        ("commands.RESUME", 20),
+        ("commands.TLBI_S2_IPA", 100),
+        ("command_errors", 150),
+        ("atc_timeouts", 25),
+        ("entries_removed", 200),
+        ("events", 300),
+        ("events_overflowed", 20),
+        ("events_lost", 10),
+        ("global_errors", 80),
+        ("interrupts", 300),
+        ("interrupts_lost", 5),
+        ("invalidations_dropped", 50),
+        ("inserted_syncs", 20),
+        ("wake_events", 20),
+        ("stalls", 50),
+        ("resumed", 30),
+        ("complete", 120),
+        ("ats_requests", 300),
+        ("micro_tlb.hits", 150),
+        ("main_tlb.hits", 20),
+        ("walk_reads", 2000),
+        ("cmdqv.commands", 250),
+        ("cmdqv.errors", 40),
+        ("cmdqv.vmids_replaced", 50),
+        ("cmdqv.sids_replaced", 20),
+        ("cmdqv.write_backs", 50),
+    ] {
+        let n = seen.get(name).copied().unwrap_or(0);
+        assert!(n >= least, "{name}: {n} of at least {least}\n{seen:#?}");
+    }
+}
