@@ -174,7 +174,7 @@ impl Oracle {
     /// reset.
     ///
     /// It looks at the words of a walk when a transaction is judged, and at all words it knows when commands are handed
-    /// over ([`Fact::Produced`]) and registers change. What the hardware saw in between, [`Fact::Read`] may tell.
+    /// over ([`Fact::Produced`]), when registers change, and when a transaction did not do what the tables say. What the hardware saw in between, [`Fact::Read`] may tell.
     /// Without that the records of a transaction must come before software may learn of its end, and those of an
     /// invalidation before the next transaction is translated.
     ///
@@ -252,8 +252,10 @@ impl Oracle {
         self.at += 1;
         self.time = self.time.max(witness.time);
         self.counters.witnesses += 1;
-        if matches!(witness.fact, Fact::Produced { .. } | Fact::Configured { .. }) {
+        let marks_time = matches!(witness.fact, Fact::Produced { .. } | Fact::Configured { .. });
+        if marks_time && self.memory.is_watching() {
             self.look();
+            self.check_all_events();
         }
         match witness.fact {
             Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
@@ -332,9 +334,9 @@ impl Oracle {
     /// Look at memory, so that whatever has changed is older than what comes next.
     fn look(&mut self) {
         if self.memory.is_watching() {
+            self.at += 1;
             self.memory.refresh(self.at, self.time);
             self.at += 1;
-            self.check_all_events();
         }
     }
 
@@ -673,6 +675,7 @@ impl Oracle {
         if reaches(self.expected(dma)) {
             return Verdict::Current;
         }
+        self.look();
         match self.search(dma, Reach::Cached, &mut |o| reaches(o)) {
             Search::Found(_) => return Verdict::Race,
             Search::GaveUp => {
@@ -693,6 +696,7 @@ impl Oracle {
         if wanted(now) {
             return true;
         }
+        self.look();
         match self.search(dma, Reach::Cached, wanted) {
             Search::Found(_) => true,
             Search::Nothing => false,
