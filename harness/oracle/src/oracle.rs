@@ -113,6 +113,8 @@ pub struct Oracle {
     read: Vec<(u64, u64)>,
     /// What pages led to, by a hash of the request.
     recent: Box<[Option<Recent>]>,
+    /// The record at which memory was last looked at, if nobody tells of writes.
+    looked: u64,
     at: Seq,
     time: Time,
 }
@@ -206,6 +208,7 @@ impl Oracle {
             counters: Counters::default(),
             read: Vec::new(),
             recent: vec![None; RECENT].into(),
+            looked: 0,
             at: 0,
             time: 0,
             config,
@@ -331,9 +334,10 @@ impl Oracle {
         }
     }
 
-    /// Look at memory, so that whatever has changed is older than what comes next.
+    /// Look at memory, so that whatever has changed is older than what comes next. Once for each record.
     fn look(&mut self) {
-        if self.memory.is_watching() {
+        let first = std::mem::replace(&mut self.looked, self.counters.witnesses) != self.counters.witnesses;
+        if first && self.memory.is_watching() {
             self.at += 1;
             self.memory.refresh(self.at, self.time);
             self.at += 1;

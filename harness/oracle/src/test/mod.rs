@@ -6,7 +6,7 @@ mod reference;
 mod silent;
 mod watching;
 
-use self::watching::Ram;
+pub(crate) use self::watching::Ram;
 use crate::walk::{Fault, Outcome};
 use crate::witness::{Owner, Smmu, Stream};
 use crate::{Access, Config, Dma, Fact, Finding, Kind, Oracle, Platform, Queue, Registers, Saying, Witness};

@@ -5,8 +5,8 @@ use crate::Source;
 use std::sync::Mutex;
 
 /// Memory that others write to.
-#[derive(Debug)]
-pub(super) struct Ram(Mutex<BTreeMap<u64, u64>>);
+#[derive(Debug, Default)]
+pub(crate) struct Ram(Mutex<BTreeMap<u64, u64>>);
 
 /// Nothing answers from here on.
 const END: u64 = 1 << 44;
@@ -22,7 +22,7 @@ impl Source for Ram {
 }
 
 impl Ram {
-    pub(super) fn store(&self, addr: u64, word: u64) {
+    pub(crate) fn store(&self, addr: u64, word: u64) {
         self.0.lock().unwrap().insert(addr, word);
     }
 }
@@ -30,7 +30,7 @@ impl Ram {
 impl Bench {
     /// A bench whose oracle looks at memory.
     pub(super) fn watching(config: Config) -> Self {
-        let ram = Arc::new(Ram(Mutex::default()));
+        let ram = Arc::new(Ram::default());
         let oracle = Oracle::watching(platform(), config, Arc::clone(&ram));
         Self::of(oracle, Some(ram))
     }
@@ -209,24 +209,25 @@ fn a_batch_in_one_doorbell() {
 #[test]
 fn the_story_says_when_it_was_noticed() {
     let mut b = Bench::watching(Config::default());
-    b.play(&[Do::Map(IOVA, A), Do::Use(0, HOST, IOVA, A), Do::Wait(5), Do::Unmap(IOVA), Do::Wait(5)]);
+    b.play(&[Do::Map(IOVA, A), Do::Use(0, HOST, IOVA, A), Do::Wait(5), Do::Sync(CMDQ0)]);
+    b.play(&[Do::Wait(5), Do::Unmap(IOVA), Do::Wait(5)]);
     b.play(&[Do::Inv(CMDQ0, PAGE), Do::Sync(CMDQ0), Do::Use(0, HOST, IOVA, A), Do::Use(0, HOST, IOVA, B)]);
     b.play(&[Do::Use(0, HOST, 0x5000, B)]);
     let text = b.finish().iter().map(|f| format!("{f}\n")).collect::<String>();
     expect_test::expect![[r#"
-        stale-use at 21.010 us: disk was sent to 0x900001000 by a translation of iova 0x1000 that smmu0 should have dropped
-               20.970 us  software has changed the stage-1 level-3 descriptor of 0x1000 at pa 0x404008 since 10.940 us; it held 0x900001f43
-               20.980 us  smmu0's command queue consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
-               21.000 us  smmu0's command queue sees the CMD_SYNC after it consumed
-               21.010 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x1000 and goes to pa 0x900001000
+        stale-use at 26.030 us: disk was sent to 0x900001000 by a translation of iova 0x1000 that smmu0 should have dropped
+               25.990 us  software has changed the stage-1 level-3 descriptor of 0x1000 at pa 0x404008 since 15.960 us; it held 0x900001f43
+               26.000 us  smmu0's command queue consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
+               26.020 us  smmu0's command queue sees the CMD_SYNC after it consumed
+               26.030 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x1000 and goes to pa 0x900001000
           the tables now say: F_TRANSLATION
           smmu0 did consume TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf; it kept the entry nevertheless
-        isolation-breach at 21.030 us: disk was sent to 0x900002000, where iova 0x1000 never led
-               21.030 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x1000 and goes to pa 0x900002000
+        isolation-breach at 26.050 us: disk was sent to 0x900002000, where iova 0x1000 never led
+               26.050 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x1000 and goes to pa 0x900002000
           the tables of this stream now say: F_TRANSLATION
           no state of its tables that was seen, and is remembered, leads there
-        isolation-breach at 21.050 us: disk was sent to 0x900002000, where iova 0x5000 never led
-               21.050 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x5000 and goes to pa 0x900002000
+        isolation-breach at 26.070 us: disk was sent to 0x900002000, where iova 0x5000 never led
+               26.070 us  disk of host (smmu0 StreamID 0x10) writes 64 bytes at iova 0x5000 and goes to pa 0x900002000
           the tables of this stream now say: F_TRANSLATION
           no state of its tables that was seen, and is remembered, leads there
     "#]].assert_eq(&text);
@@ -280,8 +281,8 @@ fn what_is_forgotten_accuses_nobody() {
     };
     let pages = Config { pages: 64, ..Config::default() };
     let log = Config { memory_changes: 64, ..Config::default() };
-    let forgetting: [(&str, &Config, &dyn Fn(&mut Bench, u64)); 2] =
-        [("pages", &pages, &busy), ("changes", &log, &changing)];
+    type Forget<'a> = &'a dyn Fn(&mut Bench, u64);
+    let forgetting = [("pages", &pages, &busy as Forget<'_>), ("changes", &log, &changing)];
     for (name, config, forget) in forgetting {
         let begin = || {
             let mut b = Bench::watching(config.clone());
