@@ -113,6 +113,8 @@ pub struct Oracle {
     read: Vec<(u64, u64)>,
     /// What pages led to, by a hash of the request.
     recent: Box<[Option<Recent>]>,
+    /// The record at which memory was last looked at, if nobody tells of writes.
+    looked: u64,
     at: Seq,
     time: Time,
 }
@@ -174,7 +176,7 @@ impl Oracle {
     /// reset.
     ///
     /// It looks at the words of a walk when a transaction is judged, and at all words it knows when commands are handed
-    /// over ([`Fact::Produced`]) and registers change. What the hardware saw in between, [`Fact::Read`] may tell.
+    /// over ([`Fact::Produced`]), when registers change, and when a transaction did not do what the tables say. What the hardware saw in between, [`Fact::Read`] may tell.
     /// Without that the records of a transaction must come before software may learn of its end, and those of an
     /// invalidation before the next transaction is translated.
     ///
@@ -206,6 +208,7 @@ impl Oracle {
             counters: Counters::default(),
             read: Vec::new(),
             recent: vec![None; RECENT].into(),
+            looked: 0,
             at: 0,
             time: 0,
             config,
@@ -252,8 +255,10 @@ impl Oracle {
         self.at += 1;
         self.time = self.time.max(witness.time);
         self.counters.witnesses += 1;
-        if matches!(witness.fact, Fact::Produced { .. } | Fact::Configured { .. }) {
+        let marks_time = matches!(witness.fact, Fact::Produced { .. } | Fact::Configured { .. });
+        if marks_time && self.memory.is_watching() {
             self.look();
+            self.check_all_events();
         }
         match witness.fact {
             Fact::Wrote { by, addr, bytes } => self.memory.write(self.at, self.time, by, addr, bytes),
@@ -329,12 +334,13 @@ impl Oracle {
         }
     }
 
-    /// Look at memory, so that whatever has changed is older than what comes next.
+    /// Look at memory, so that whatever has changed is older than what comes next. Once for each record.
     fn look(&mut self) {
-        if self.memory.is_watching() {
+        let first = std::mem::replace(&mut self.looked, self.counters.witnesses) != self.counters.witnesses;
+        if first && self.memory.is_watching() {
+            self.at += 1;
             self.memory.refresh(self.at, self.time);
             self.at += 1;
-            self.check_all_events();
         }
     }
 
@@ -673,6 +679,7 @@ impl Oracle {
         if reaches(self.expected(dma)) {
             return Verdict::Current;
         }
+        self.look();
         match self.search(dma, Reach::Cached, &mut |o| reaches(o)) {
             Search::Found(_) => return Verdict::Race,
             Search::GaveUp => {
@@ -693,6 +700,7 @@ impl Oracle {
         if wanted(now) {
             return true;
         }
+        self.look();
         match self.search(dma, Reach::Cached, wanted) {
             Search::Found(_) => true,
             Search::Nothing => false,

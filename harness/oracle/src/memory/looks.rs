@@ -26,11 +26,11 @@ pub(super) struct Looks {
 /// What there is to know about a page that is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// A walk has read one of its words.
+    /// When a walk last read one of its words.
     walked: Seq,
-    /// All of it was looked at.
+    /// When all of it was last looked at.
     seen: Time,
-    /// Nothing before this is known, of what once was.
+    /// It was forgotten, and became known again then.
     pub(super) known_since: Seq,
     /// Words of which older changes were forgotten, and the last such change.
     lost: Words,
@@ -163,7 +163,7 @@ impl Memory {
             let page = self.pages.get_mut(&number).expect("what is listed is there");
             let span = page.watched.span();
             let held = &mut held[span.clone()];
-            if !looks.source.read(number << 12 | 8 * span.start as u64, held) {
+            if !looks.source.read((number << 12) + 8 * span.start as u64, held) {
                 continue;
             }
             if *held != page.words[span.clone()] {
@@ -175,7 +175,7 @@ impl Memory {
                         page.words[i] = word;
                         continue;
                     }
-                    let addr = number << 12 | 8 * i as u64;
+                    let addr = (number << 12) + 8 * i as u64;
                     let by = Writer::Software { since: page.look.seen };
                     let change = Change { at, time, addr, old: 0, by, prev: 0 };
                     self.log.push(page.change(i, word, self.log.len() as u32 + 1, change));
@@ -219,5 +219,92 @@ impl Memory {
         if self.log.len() >= self.log_limit {
             self.forget();
         }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::test::Ram;
+    use std::sync::Arc;
+
+    const PAGE: u64 = 0x8000;
+
+    fn memory(log: usize, pages: usize) -> (Memory, Arc<Ram>) {
+        let ram = Arc::new(Ram::default());
+        (Memory::watching(Box::new(Arc::clone(&ram)), log, pages), ram)
+    }
+
+    fn history(m: &Memory, addr: u64) -> Vec<(Seq, u64, Writer)> {
+        m.changes(addr).map(|c| (c.at, c.old, c.by)).collect()
+    }
+
+    #[test]
+    fn only_known_words_have_a_past() {
+        let (mut m, ram) = memory(1000, 64);
+        let since = |since| Writer::Software { since };
+        ram.store(PAGE, 1);
+        assert!(!m.knows(PAGE, 1));
+        assert!(m.learn(1, 10, PAGE, 1));
+        ram.store(PAGE, 2);
+        ram.store(PAGE + 8, 7);
+        // What is known does not change by learning more.
+        assert!(m.learn(2, 20, PAGE, 2));
+        assert_eq!((m.word(PAGE), m.word(PAGE + 8), m.now(PAGE)), (1, 7, Some([2, 7])));
+        m.refresh(3, 30);
+        ram.store(PAGE, 3);
+        ram.store(PAGE + 16, 5);
+        m.refresh(4, 40);
+        assert_eq!(history(&m, PAGE), [(4, 2, since(30)), (3, 1, since(10))]);
+        assert_eq!((m.word(PAGE), m.table_changed(), history(&m, PAGE + 8).len()), (3, 4, 0));
+        assert!(m.knows(PAGE, 2) && !m.knows(PAGE, 3));
+        m.write(5, 50, 9, PAGE, &4u64.to_le_bytes());
+        m.write(5, 50, 9, PAGE + 16, &4u64.to_le_bytes());
+        assert_eq!(history(&m, PAGE)[0], (5, 3, Writer::Actor(9)));
+        assert!(!m.knows(PAGE + 16, 1));
+    }
+
+    #[test]
+    fn spans() {
+        for (words, span) in [(&[][..], 0..0), (&[0], 0..1), (&[511], 511..512), (&[63, 64, 130], 63..131)] {
+            let mut set = Words::default();
+            words.iter().for_each(|&i| set.add(i));
+            assert_eq!(set.span(), span);
+        }
+    }
+
+    #[test]
+    fn the_least_recently_walked_go() {
+        let (mut m, ram) = memory(1000, 64);
+        let page = |i: u64| PAGE + i * 0x1000;
+        m.walked(1, 1, &[(page(0), 0)]);
+        ram.store(page(0), 1);
+        m.refresh(2, 2);
+        for i in 1..=80 {
+            m.walked(2 + i, 2 + i, &[(page(i), 0), (page(1), 0)]);
+        }
+        assert!(m.knows(page(1), 1) && m.knows(page(80), 1) && !m.knows(page(0), 1));
+        assert!((40..=64).contains(&m.pages.len()), "{}", m.pages.len());
+        assert_eq!((m.lost(page(0)), m.lost(page(1))), (None, None));
+        // Known again, it has no past but a gap.
+        m.walked(100, 100, &[(page(0), 1)]);
+        m.forget();
+        assert_eq!((m.lost(page(0)), history(&m, page(0))), (Some(100), vec![]));
+    }
+
+    #[test]
+    fn what_changes_and_is_not_walked_is_no_table() {
+        let (mut m, ram) = memory(1 << 20, 64);
+        let (table, data) = (PAGE, PAGE + 0x1000);
+        let words: Vec<_> = (0..512).map(|i| (data + 8 * i, 0)).collect();
+        m.walked(1, 1, &words);
+        m.walked(1, 1, &[(table, 0)]);
+        for at in 2..=20 {
+            words.iter().for_each(|w| ram.store(w.0, at));
+            ram.store(table, at);
+            m.refresh(at, at);
+        }
+        assert!(m.knows(table, 1) && !m.knows(data, 1));
+        assert_eq!(m.log.len(), 16 * 512 + 19);
     }
 }

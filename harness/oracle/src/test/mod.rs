@@ -3,7 +3,10 @@
 mod judgements;
 mod random;
 mod reference;
+mod silent;
+mod watching;
 
+pub(crate) use self::watching::Ram;
 use crate::walk::{Fault, Outcome};
 use crate::witness::{Owner, Smmu, Stream};
 use crate::{Access, Config, Dma, Fact, Finding, Kind, Oracle, Platform, Queue, Registers, Saying, Witness};
@@ -13,6 +16,7 @@ use spec::smmu::page0::{CR0, CR2, IRQ_CTRL, STRTAB_BASE, STRTAB_BASE_CFG};
 use spec::smmu::ste::config;
 use spec::smmu::{Cd, Command, EventNumber, EventRecord, Ste};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const US: u64 = 1_000_000;
 const STRTAB: u64 = 0x10_0000;
@@ -45,10 +49,36 @@ const VMID: [u16; 2] = [5, 6];
 struct Bench {
     oracle: Oracle,
     words: BTreeMap<u64, u64>,
+    /// Where software writes in silence; otherwise the oracle is told.
+    ram: Option<Arc<Ram>>,
+    /// Hardware reads what software writes there, before and after.
+    reads_all: bool,
     time: u64,
     next_page: u64,
     next_dma: u64,
     index: BTreeMap<Queue, u32>,
+}
+
+fn platform() -> Platform {
+    let smmus = vec![Smmu::new("smmu0"), Smmu::new("smmu1")];
+    let stream = |smmu, sid, name: &str, owner| Stream { smmu, sid, name: name.to_owned(), owner };
+    Platform {
+        smmus,
+        streams: vec![
+            stream(0, HOST, "disk", 0),
+            stream(0, DIRECT, "gpu", 1),
+            stream(0, NESTED, "nic0", 1),
+            stream(1, NESTED, "nic1", 1),
+            stream(0, BYPASS, "bmc", 0),
+        ],
+        vsmmus: vec!["vm0".into()],
+        owners: vec![
+            Owner { name: "host".into(), memory: vec![] },
+            Owner { name: "vm0".into(), memory: std::iter::once(GUEST_PA..GUEST_PA + 0x4000_0000).collect() },
+        ],
+        actors: vec!["cpu0".into(), "vmm".into(), "guest".into()],
+        memory: vec![],
+    }
 }
 
 impl Bench {
@@ -57,31 +87,15 @@ impl Bench {
     }
 
     fn with(config: Config) -> Self {
-        let smmus = vec![Smmu::new("smmu0"), Smmu::new("smmu1")];
-        let stream = |smmu, sid, name: &str, owner| Stream { smmu, sid, name: name.to_owned(), owner };
-        let platform = Platform {
-            smmus,
-            streams: vec![
-                stream(0, HOST, "disk", 0),
-                stream(0, DIRECT, "gpu", 1),
-                stream(0, NESTED, "nic0", 1),
-                stream(1, NESTED, "nic1", 1),
-                stream(0, BYPASS, "bmc", 0),
-            ],
-            vsmmus: vec!["vm0".into()],
-            owners: vec![
-                Owner { name: "host".into(), memory: vec![] },
-                Owner {
-                    name: "vm0".into(),
-                    memory: std::iter::once(GUEST_PA..GUEST_PA + 0x4000_0000).collect(),
-                },
-            ],
-            actors: vec!["cpu0".into(), "vmm".into(), "guest".into()],
-            memory: vec![],
-        };
+        Self::of(Oracle::new(platform(), config), None)
+    }
+
+    fn of(oracle: Oracle, ram: Option<Arc<Ram>>) -> Self {
         let mut b = Self {
-            oracle: Oracle::new(platform, config),
+            oracle,
             words: BTreeMap::new(),
+            reads_all: false,
+            ram,
             time: 0,
             next_page: 0x40_0000,
             next_dma: 0,
@@ -145,8 +159,18 @@ impl Bench {
     }
 
     fn write(&mut self, addr: u64, value: u64) {
-        self.words.insert(addr, value);
-        self.see(Fact::Wrote { by: 0, addr, bytes: &value.to_le_bytes() });
+        let old = self.words.insert(addr, value).unwrap_or(0);
+        let Some(ram) = self.ram.clone() else {
+            return self.see(Fact::Wrote { by: 0, addr, bytes: &value.to_le_bytes() });
+        };
+        self.time += US / 100;
+        if self.reads_all {
+            self.see(Fact::Read { addr, words: &[old] });
+        }
+        ram.store(addr, value);
+        if self.reads_all {
+            self.see(Fact::Read { addr, words: &[value] });
+        }
     }
 
     fn structure(&mut self, addr: u64, words: &[u64]) {
@@ -209,6 +233,25 @@ impl Bench {
         self.see(Fact::Consumed { queue, index: at, command: command.0, on });
     }
 
+    /// Where the descriptors of a page of the host lie, as far as they exist.
+    fn descriptors(&self, iova: u64) -> Vec<u64> {
+        let mut table = Some(HOST_S1);
+        let entry = |level: u64| {
+            let addr = table? + (iova >> (39 - 9 * level) & 511) * 8;
+            table = self.words.get(&addr).map(|word| Table([*word]).next4k());
+            Some(addr)
+        };
+        (0..4).map_while(entry).collect()
+    }
+
+    /// Hardware reads the tables of a page of the host.
+    fn walk(&mut self, iova: u64) {
+        for addr in self.descriptors(iova) {
+            let word = self.words.get(&addr).copied().unwrap_or(0);
+            self.see(Fact::Read { addr, words: &[word] });
+        }
+    }
+
     fn expect(&mut self, dma: Dma) -> Outcome {
         self.oracle.expected(&dma)
     }
@@ -268,6 +311,10 @@ enum Do {
     Wait(u64),
     Ste(u32, Ste),
     Pass(u32),
+    /// Hardware walks the host's table for this page.
+    Walk(u64),
+    /// A page of the host is not mapped, and says so in every way.
+    Fault(u64),
 }
 
 impl Bench {
@@ -330,6 +377,12 @@ impl Bench {
             Do::Overflow(active) => self.see(Fact::Overflow { smmu: 0, active }),
             Do::Wait(us) => self.time += us * US,
             Do::Ste(sid, ste) => self.ste(sid, ste),
+            Do::Walk(iova) => self.walk(iova),
+            Do::Fault(iova) => self.play(&[
+                Do::Abort(HOST, iova, TRANSLATION),
+                Do::Record(EventNumber::F_TRANSLATION, HOST, iova),
+                Do::Interrupt,
+            ]),
             Do::Pass(sid) => self.ste(sid, Ste::default().with_v(true).with_config(config::BYPASS)),
         }
     }
@@ -340,9 +393,15 @@ impl Bench {
     }
 }
 
+/// What is found by an oracle that is told of writes, and by one that looks on behalf of hardware that reads everything.
 fn check(rows: &[(&str, &[Do], &[Kind])]) {
+    check_on(Bench::new, rows);
+    check_on(|| Bench { reads_all: true, ..Bench::watching(Config::default()) }, rows);
+}
+
+fn check_on(bench: impl Fn() -> Bench, rows: &[(&str, &[Do], &[Kind])]) {
     for (name, steps, want) in rows {
-        let mut b = Bench::new();
+        let mut b = bench();
         b.play(steps);
         let found = b.finish();
         let kinds: Vec<_> = found.iter().map(|f| f.kind).collect();

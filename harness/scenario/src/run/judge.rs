@@ -39,6 +39,8 @@ use self::ring::Change;
 const QUEUES: u16 = 128;
 /// VINTFs of one pSMMU.
 const VINTFS: usize = 64;
+/// Event records that are kept of a run of any length.
+const EVENTS: usize = 1 << 16;
 /// The owner that is the host.
 const HOST: u16 = 0;
 
@@ -89,6 +91,8 @@ pub struct Judge {
     /// Commands that the script has claimed.
     claimed: u32,
     events: Vec<SeenEvent>,
+    /// Event records that are kept.
+    events_max: usize,
 }
 
 impl Judge {
@@ -104,9 +108,10 @@ impl Judge {
 
     /// A judge of a machine out of reset whose memory software writes without a record: it looks at the memory instead.
     /// Records of writes may come or not. See [`Oracle::watching`] for what it then knows, and for when records must come;
-    /// times may be those of the host, with [`Config::of_host_time`].
+    /// times may be those of the host, with [`Config::of_host_time`]. Of the event records the first 65,536 are kept.
     pub fn watching(facts: Facts, config: Config, source: impl Source + 'static) -> Self {
-        Self::of(facts, |platform| Oracle::watching(platform, config, source))
+        let judge = Self::of(facts, |platform| Oracle::watching(platform, config, source));
+        Self { events_max: EVENTS, ..judge }
     }
 
     fn of(facts: Facts, oracle: impl FnOnce(Platform) -> Oracle) -> Self {
@@ -126,6 +131,7 @@ impl Judge {
             script,
             claimed: 0,
             events: Vec::new(),
+            events_max: usize::MAX,
             oracle: oracle(facts.platform()),
         }
     }
@@ -420,7 +426,9 @@ impl Judge {
 
     fn see(&mut self, time: Time, by: Seer, smmu: u16, record: EventRecord) {
         let (sid, number) = (record.sid() as u32, record.event().0);
-        self.events.push(SeenEvent { time, by, smmu, sid, number, record });
+        if self.events.len() < self.events_max {
+            self.events.push(SeenEvent { time, by, smmu, sid, number, record });
+        }
     }
 
     /// Takes a note of software. All of them, in their order, and in order of time with the records.

@@ -34,7 +34,7 @@ use self::platform::{CpuPlan, Plan};
 use self::script::Script;
 use self::trace::Trace;
 use crate::model::Scenario;
-use crate::outcome::{Check, Outcome, Verdict};
+use crate::outcome::{Check, Outcome, Value, Verdict};
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,6 +246,10 @@ impl Runner {
         outcome.metrics = metrics::collect(&self.scenario, &self.machine, &script);
         outcome.checks.clone_from(&script.checks);
         outcome.notes.clone_from(&script.notes);
+        let undecided = self.judge.counters().undecided;
+        if undecided > 0 {
+            outcome.metrics.insert("oracle.undecided".to_owned(), Value::Count(undecided));
+        }
         let events: Vec<_> = self.judge.hardware_events().copied().collect();
         let findings = self.judge.finish(now);
         expect::evaluate(&self.scenario, &script, &findings, &events, &mut outcome);

@@ -1,5 +1,7 @@
 //! Records and notes of small runs, written by hand, and what is found in them.
 
+use std::sync::{Arc, Mutex};
+
 use models::bus::Data;
 use oracle::Kind;
 use spec::cmdqv::Place;
@@ -112,7 +114,7 @@ fn main_queue(commands: &[Command]) -> Steps {
     commands.iter().zip(0..).map(|(c, i)| consumed(CommandQueue::Main, i, *c)).collect()
 }
 
-fn run(steps: impl IntoIterator<Item = Step>) -> Vec<Finding> {
+fn facts() -> Facts {
     let smmu = |name: &str| SmmuFact {
         name: name.to_owned(),
         idr0: 0x084f_769b,
@@ -124,16 +126,19 @@ fn run(steps: impl IntoIterator<Item = Step>) -> Vec<Finding> {
         version2: name == "pair",
     };
     let stream = |sid, name: &str| StreamFact { smmu: 0, sid, name: name.to_owned() };
-    let facts = Facts {
+    Facts {
         smmus: vec![smmu("smmu0"), smmu("smmu1"), smmu("pair")],
         streams: vec![stream(PLAIN, "nic"), stream(MAPPED, "disk")],
         vsmmus: vec!["vm0's vSMMU".to_owned()],
         vms: vec![VmFact { name: "vm0".to_owned(), memory: std::iter::once(0x1000..0x2000).collect() }],
         cpus: 1,
         memory: Vec::new(),
-    };
+    }
+}
+
+fn run(steps: impl IntoIterator<Item = Step>) -> Vec<Finding> {
     let config = Config { update_bound: 0, ..Config::default() };
-    let mut judge = Judge::with_config(facts, config);
+    let mut judge = Judge::with_config(facts(), config);
     let mut now = Time::ZERO;
     for step in steps {
         now += Time::us(10);
@@ -422,6 +427,89 @@ fn the_script_retires() {
         ("many pages before", retired(7, IOVA - 123 * 0x1000, 123 * 0x1000), vec![]),
         ("the last of many", retired(7, IOVA - 122 * 0x1000, 123 * 0x1000), stale()),
     ]);
+}
+
+/// Memory that a kernel writes without a record.
+#[derive(Debug, Default)]
+struct Ram(Mutex<BTreeMap<u64, u64>>);
+
+impl Ram {
+    fn ste(&self, sid: u32, ste: Ste) {
+        let words = (0..).zip(ste.0).map(|(i, word)| (STRTAB + 64 * u64::from(sid) + 8 * i, word));
+        self.0.lock().unwrap().extend(words);
+    }
+}
+
+impl Source for Ram {
+    fn read(&self, addr: u64, words: &mut [u64]) -> bool {
+        let held = self.0.lock().unwrap();
+        for (i, word) in (0..).zip(words) {
+            *word = held.get(&(addr + 8 * i)).copied().unwrap_or(0);
+        }
+        true
+    }
+}
+
+#[test]
+fn a_kernel_writes_in_silence() {
+    let ram = Arc::new(Ram::default());
+    let mut judge = Judge::watching(facts(), Config::of_host_time(), Arc::clone(&ram));
+    let mut now = Time::ZERO;
+    let mut play = |judge: &mut Judge, steps: Steps| {
+        for step in steps {
+            // Time of a host: coarse, and sometimes late.
+            now += Time::ms(3);
+            step(judge, now);
+        }
+    };
+    let pass = || dma(PLAIN, IOVA, IOVA);
+    let bypass = Ste::default().with_v(true).with_config(config::BYPASS);
+    let close = Ste::default().with_v(true);
+    let ring = |prod: u32, commands: [Command; 2]| -> Steps {
+        let taken = commands.into_iter().zip(prod - 2..);
+        let taken = taken.map(|(c, i)| consumed(CommandQueue::Main, i & 3, c));
+        std::iter::once(reg(Page0::CMDQ_PROD, u64::from(prod))).chain(taken).collect()
+    };
+    let cfgi = [Command::cfgi_ste(PLAIN, true), Command::sync()];
+    let enabled = || enabled().into_iter().take(7).collect::<Steps>();
+    let nobody = || vec![aborted(100, Some(EventNumber::C_BAD_STREAMID))];
+
+    ram.ste(PLAIN, bypass);
+    play(&mut judge, all([enabled(), vec![pass()]]));
+    ram.ste(PLAIN, close);
+    play(&mut judge, vec![pass()]);
+    assert_eq!(judge.findings_since(0), [], "a race");
+    play(&mut judge, all([ring(2, cfgi), vec![aborted(PLAIN, None)]]));
+    assert_eq!(judge.findings_since(0), [], "as the tables say");
+    play(&mut judge, vec![pass()]);
+    let [stale] = judge.findings_since(0) else { panic!("{:?}", judge.findings_since(0)) };
+    assert_eq!((stale.kind, stale.sid), (Kind::StaleUse, Some(PLAIN)));
+    assert!(stale.story[0].contains("software has changed the STE"), "{stale}");
+    play(&mut judge, all([nobody(), vec![event(EventNumber::C_BAD_STREAMID, 100)]]));
+    assert_eq!(judge.findings_since(1), []);
+
+    let at = |ms: u64| Time::ms(1_000 + ms);
+    play(&mut judge, vec![call(|judge, now| judge.reset(now))]);
+    ram.ste(PLAIN, bypass);
+    play(&mut judge, all([vec![pass()], enabled(), vec![pass()]]));
+    assert_eq!(judge.findings_since(1), [], "a new kernel, and nothing is cached");
+    ram.ste(PLAIN, close);
+    play(&mut judge, all([ring(2, cfgi), vec![pass()]]));
+    let kinds = |judge: &Judge| judge.findings_since(1).iter().map(|f| f.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&judge), [Kind::StaleUse], "told again");
+    // An event that does not come is missed at a doorbell, when the bound is over.
+    play(&mut judge, nobody());
+    assert_eq!(kinds(&judge).len(), 1);
+    judge.record(at(2_000), &Record::SmmuRegister { smmu: 0, offset: Page0::CMDQ_PROD.offset(), value: 2 });
+    assert_eq!(kinds(&judge), [Kind::StaleUse, Kind::LostEvent]);
+    assert_eq!((judge.counters().undecided, judge.events().len()), (0, 1));
+
+    // What hardware read in between, nobody else has seen.
+    ram.ste(PLAIN, bypass);
+    judge.table_read(at(2_001), STRTAB + 64 * u64::from(PLAIN), &bypass.0);
+    ram.ste(PLAIN, close);
+    dma(PLAIN, IOVA + 0x1000, IOVA + 0x1000)(&mut judge, at(2_002));
+    assert_eq!(judge.finish(at(2_003)).len(), 3);
 }
 
 #[test]
