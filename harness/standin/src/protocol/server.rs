@@ -157,7 +157,7 @@ impl Server {
     pub fn run<B: Board + ?Sized>(&mut self, board: &mut B) -> Result<Ended, ServerError> {
         let result = self.serve(board);
         for function in 0..self.slots.len() {
-            self.drop_client(function, board, Closed::Stopped);
+            self.drop_client(function, board, &Closed::Stopped);
         }
         result
     }
@@ -294,11 +294,11 @@ impl Server {
     fn sweep<B: Board + ?Sized>(&mut self, function: usize, board: &mut B) {
         let closed = self.slots[function].client.as_ref().and_then(|client| client.connection.closed());
         if let Some(why) = closed.cloned() {
-            self.drop_client(function, board, why);
+            self.drop_client(function, board, &why);
         }
     }
 
-    fn drop_client<B: Board + ?Sized>(&mut self, function: usize, board: &mut B, why: Closed) {
+    fn drop_client<B: Board + ?Sized>(&mut self, function: usize, board: &mut B, why: &Closed) {
         let Some(mut client) = self.slots[function].client.take() else { return };
         match why {
             Closed::Finished | Closed::Stopped => debug!(function, %why, "disconnected"),
@@ -306,7 +306,7 @@ impl Server {
         }
         client.connection.release(&mut Port { board, function, outbox: &mut self.outbox });
         if client.announced {
-            board.disconnected(function, &why);
+            board.disconnected(function, why);
         }
     }
 }
@@ -328,10 +328,9 @@ impl Client {
     fn read(&mut self, chunk: &mut [u8]) {
         match self.stream.receive(chunk) {
             Ok(Received::Nothing) => {}
-            Ok(Received::End) => self.connection.hang_up(),
+            Ok(Received::End) | Err(Errno::CONNRESET) => self.connection.hang_up(),
             Ok(Received::Chunk(bytes, fds)) => self.connection.receive(&chunk[..bytes], fds),
             Ok(Received::LostDescriptors) => self.connection.close(Closed::TooManyDescriptors),
-            Err(Errno::CONNRESET) => self.connection.hang_up(),
             Err(errno) => self.connection.close(Closed::Socket(errno)),
         }
     }

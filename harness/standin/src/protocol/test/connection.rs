@@ -411,7 +411,8 @@ fn descriptors_belong_to_the_last_message_that_begins() {
     let map = |address| message(1, Command::DMA_MAP, 0, &map(address, 0x1000, 0, 3));
     let reset = message(2, Command::DEVICE_RESET, 0, &[]);
     let (one, two) = (map(0x1000), map(0x2000));
-    let rows: Vec<(Vec<(Vec<u8>, usize)>, &str)> = vec![
+    type Chunks = Vec<(Vec<u8>, usize)>;
+    let rows: Vec<(Chunks, &str)> = vec![
         (vec![([reset.clone(), one.clone()].concat(), 1)], "reset; map 0x1000 0x1000 rw file+0x0"),
         (
             vec![(one.clone(), 1), (two.clone(), 0)],
