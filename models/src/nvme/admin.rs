@@ -23,7 +23,7 @@ impl<S: Storage> Controller<S> {
             AdminOpcode::DELETE_CQ => self.delete_cq(command),
             AdminOpcode::CREATE_CQ => self.create_cq(command),
             AdminOpcode::IDENTIFY => self.identify(command, port),
-            AdminOpcode::ABORT => Ok(Outcome::Done(self.abort(command))),
+            AdminOpcode::ABORT => Ok(Outcome::Done(self.abort(command, port))),
             AdminOpcode::SET_FEATURES => self.set_features(command),
             AdminOpcode::GET_FEATURES => self.get_features(command),
             AdminOpcode::ASYNC_EVENT_REQUEST => {
@@ -187,9 +187,10 @@ impl<S: Storage> Controller<S> {
     }
 
     /// Commands end when they are fetched; only Asynchronous Event Requests are there to be aborted. Dword 0 tells
-    /// with 1 that nothing was.
-    fn abort(&mut self, command: &Submission) -> u32 {
+    /// with 1 that nothing was. The aborted command ends first, if there is room for both.
+    fn abort<P: Port + ?Sized>(&mut self, command: &Submission, port: &mut P) -> u32 {
         let held = command.abort_sqid() == 0 && self.events.abort(command.abort_cid() as u16);
+        self.post_events(1, port);
         u32::from(!held)
     }
 }

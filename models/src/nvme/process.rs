@@ -34,7 +34,7 @@ impl<S: Storage> Controller<S> {
                     BadDoorbell::Register => Event::InvalidDoorbellRegister,
                     BadDoorbell::Value => Event::InvalidDoorbellValue,
                 });
-                self.post_events(port);
+                self.post_events(0, port);
                 self.tell(0, port);
             }
         }
@@ -43,7 +43,7 @@ impl<S: Storage> Controller<S> {
     /// The host has made room in a completion queue.
     fn serve_all<P: Port + ?Sized>(&mut self, cqid: u16, port: &mut P) {
         if cqid == 0 {
-            self.post_events(port);
+            self.post_events(0, port);
             self.tell(0, port);
         }
         for sqid in 0..self.submission.len() as u16 {
@@ -67,7 +67,7 @@ impl<S: Storage> Controller<S> {
             }
         }
         self.buffers.entries = entries;
-        self.post_events(port);
+        self.post_events(0, port);
         if let Some(queue) = self.submission[usize::from(sqid)] {
             self.tell(queue.cq, port);
         }
@@ -81,7 +81,7 @@ impl<S: Storage> Controller<S> {
         let Some((sq, cq)) = self.pair(sqid) else { return 0 };
         let page = 1 << PAGE_LOG2_MIN;
         let at = sq.next();
-        // Abort ends two commands, and the admin queue is in no hurry.
+        // Admin commands can post more than their own completion: room is looked at before each.
         let most = if sqid == 0 { 1 } else { BATCH as u32 };
         let count = sq
             .waiting()
@@ -135,13 +135,13 @@ impl<S: Storage> Controller<S> {
             }
         }
         if sqid == 0 {
-            self.post_events(port);
+            self.post_events(0, port);
         }
     }
 
-    /// Ends Asynchronous Event Requests as far as there are events and room.
-    fn post_events<P: Port + ?Sized>(&mut self, port: &mut P) {
-        while self.is_running() && self.completion[0].is_some_and(|queue| queue.room() > 0) {
+    /// Ends Asynchronous Event Requests as far as there are events, and more than `spare` entries of room.
+    pub(super) fn post_events<P: Port + ?Sized>(&mut self, spare: u32, port: &mut P) {
+        while self.is_running() && self.completion[0].is_some_and(|queue| queue.room() > spare) {
             let Some((cid, dw0, status)) = self.events.next() else { return };
             self.post(0, cid, dw0, status, port);
         }

@@ -168,6 +168,40 @@ proptest! {
 }
 
 #[test]
+fn pages_can_be_larger() {
+    let page = PAGE << 4;
+    for (offset, blocks) in [(0, 128), (0xfffc, 1), (0x1000, 200), (0x1000, 300), (0, 2048)] {
+        let mut driver = Driver::new(Config { mdts: 0, ..Config::default() });
+        driver.host.mps = 4;
+        driver.enable();
+        driver.create(1, 4, 4);
+        let len = blocks * 512;
+        let bytes = pattern(len, 0x5a);
+        // Data in every second page, its list in the middle of a page.
+        for (opcode, base, list) in
+            [(Opcode::WRITE, BUFFER, 0x9_8000), (Opcode::READ, BUFFER + page, 0xa_8000)]
+        {
+            let first = len.min(page - offset);
+            let mut pieces = vec![(base + offset, first)];
+            let mut left = len - first;
+            while left > 0 {
+                let iova = base + 2 * page * pieces.len() as u64;
+                driver.host.memory.write_u64(list + 8 * (pieces.len() as u64 - 1), iova);
+                pieces.push((iova, left.min(page)));
+                left -= left.min(page);
+            }
+            let second = if let [_, (only, _)] = pieces[..] { only } else { list };
+            let command = io(opcode, blocks).with_prp1(base + offset).with_prp2(second);
+            if opcode == Opcode::WRITE {
+                put(&mut driver.host, &pieces, &bytes);
+            }
+            assert_eq!(driver.run(1, command), Ok(0), "{opcode} {offset:#x} {blocks}");
+            assert!(get(&driver.host, &pieces) == bytes, "{opcode} {offset:#x} {blocks}");
+        }
+    }
+}
+
+#[test]
 fn bad_commands_end_with_a_status() {
     let good = io(Opcode::READ, 1);
     let write = io(Opcode::WRITE, 1);

@@ -35,12 +35,15 @@ struct Host {
     refused: Vec<Range<u64>>,
     interrupts: Vec<u16>,
     accesses: usize,
+    /// CC.MPS.
+    mps: u64,
 }
 
 impl Host {
     fn check(&mut self, iova: u64, len: usize) -> Result<(), Refused> {
+        let page = PAGE << self.mps;
         assert!(
-            len > 0 && iova / PAGE == (iova + len as u64 - 1) / PAGE,
+            len > 0 && iova / page == (iova + len as u64 - 1) / page,
             "{iova:#x} + {len:#x} crosses a page"
         );
         self.accesses += 1;
@@ -137,7 +140,7 @@ impl Driver {
         self.write_register(Registers::AQA, attributes.bits());
         self.write_register(Registers::ASQ, ADMIN_SQ);
         self.write_register(Registers::ACQ, ADMIN_CQ);
-        let cc = CC(0).with_iosqes(6).with_iocqes(4);
+        let cc = CC(0).with_iosqes(6).with_iocqes(4).with_mps(self.host.mps);
         self.write_register(Registers::CC, cc.bits());
         self.write_register(Registers::CC, cc.with_en(true).bits());
         assert_eq!(self.status(), CSTS(0).with_rdy(true));
