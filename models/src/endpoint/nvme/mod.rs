@@ -12,10 +12,13 @@ pub mod layout;
 
 use std::collections::VecDeque;
 
-use self::layout::{BLOCK, CQE, Completion, PAGE, SQE, Status, Submission};
+use spec::regs::Block;
+
+use self::layout::{BLOCK, PAGE};
 use super::engine::{Engine, Finished, Transfer, Work};
 use super::{Context, DiskTiming, In, Message};
 use crate::memory::PhysMem;
+use crate::nvme::layout::{CC, CQE, CSTS, Completion, Opcode, Registers, SQE, Status, Submission};
 
 /// An NVMe-like disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ enum Slot {
 pub(super) struct Nvme {
     config: NvmeConfig,
     disk: PhysMem,
-    registers: Registers,
+    registers: State,
     queues: Queues,
     slots: Vec<Slot>,
     /// Command identifier and status, in the order of ending.
@@ -72,8 +75,9 @@ pub(super) struct Nvme {
     outstanding: u32,
 }
 
+/// What the registers hold.
 #[derive(Debug, Default)]
-struct Registers {
+struct State {
     cc: u32,
     ready: bool,
     fatal: bool,
@@ -101,7 +105,7 @@ impl Nvme {
     pub(super) fn new(config: NvmeConfig) -> Self {
         Self {
             disk: PhysMem::new(),
-            registers: Registers { masked: true, ..Registers::default() },
+            registers: State { masked: true, ..State::default() },
             queues: Queues::default(),
             slots: (0..config.parallel.max(1)).map(|_| Slot::Free).collect(),
             ended: VecDeque::new(),
@@ -120,51 +124,49 @@ impl Nvme {
 
     pub(super) fn read(&self, offset: u64) -> u32 {
         let r = &self.registers;
-        match offset {
-            layout::CAP => low(layout::CAP_VALUE),
-            HIGH_CAP => high(layout::CAP_VALUE),
-            layout::VS => layout::VS_VALUE,
-            layout::CC => r.cc,
-            layout::CSTS => (u32::from(r.ready) * layout::CSTS_RDY) | (u32::from(r.fatal) * layout::CSTS_CFS),
-            layout::AQA => r.aqa,
-            layout::ASQ => low(r.asq),
-            HIGH_ASQ => high(r.asq),
-            layout::ACQ => low(r.acq),
-            HIGH_ACQ => high(r.acq),
-            layout::MSIX => low(r.message.addr),
-            HIGH_MSIX => high(r.message.addr),
-            MSIX_DATA => r.message.data,
-            MSIX_CONTROL => u32::from(r.masked) * layout::MSIX_MASKED,
+        let half = |value, upper| if upper { high(value) } else { low(value) };
+        match (offset, register(offset)) {
+            (layout::MSIX, _) => low(r.message.addr),
+            (HIGH_MSIX, _) => high(r.message.addr),
+            (MSIX_DATA, _) => r.message.data,
+            (MSIX_CONTROL, _) => u32::from(r.masked) * layout::MSIX_MASKED,
+            (_, Some((Registers::CAP, upper))) => half(layout::CAPABILITIES.bits(), upper),
+            (_, Some((Registers::VS, _))) => low(Registers::VS.desc().reset),
+            (_, Some((Registers::CC, _))) => r.cc,
+            (_, Some((Registers::CSTS, _))) => low(CSTS(0).with_rdy(r.ready).with_cfs(r.fatal).bits()),
+            (_, Some((Registers::AQA, _))) => r.aqa,
+            (_, Some((Registers::ASQ, upper))) => half(r.asq, upper),
+            (_, Some((Registers::ACQ, upper))) => half(r.acq, upper),
             _ => 0,
         }
     }
 
     pub(super) fn write(&mut self, offset: u64, value: u32, engine: &mut Engine) {
         let r = &mut self.registers;
-        match offset {
-            layout::CC => {
-                r.resetting |= r.ready && value & layout::CC_EN == 0;
+        match (offset, register(offset)) {
+            (layout::MSIX, _) => set_low(&mut r.message.addr, value & !3),
+            (HIGH_MSIX, _) => set_high(&mut r.message.addr, value),
+            (MSIX_DATA, _) => r.message.data = value,
+            (MSIX_CONTROL, _) => r.masked = value & layout::MSIX_MASKED != 0,
+            // A doorbell beyond its queue is ignored.
+            (layout::SQ_TAIL, _) if r.ready && value < self.queues.sq_size => self.queues.sq_tail = value,
+            (layout::CQ_HEAD, _) if r.ready && value < self.queues.cq_size => self.queues.cq_head = value,
+            (_, Some((Registers::CC, _))) => {
+                r.resetting |= r.ready && !CC(value.into()).en();
                 r.cc = value;
             }
-            layout::AQA => r.aqa = value,
-            layout::ASQ => set_low(&mut r.asq, value & !(PAGE as u32 - 1)),
-            HIGH_ASQ => set_high(&mut r.asq, value),
-            layout::ACQ => set_low(&mut r.acq, value & !(PAGE as u32 - 1)),
-            HIGH_ACQ => set_high(&mut r.acq, value),
-            layout::MSIX => set_low(&mut r.message.addr, value & !3),
-            HIGH_MSIX => set_high(&mut r.message.addr, value),
-            MSIX_DATA => r.message.data = value,
-            MSIX_CONTROL => r.masked = value & layout::MSIX_MASKED != 0,
-            // A doorbell beyond its queue is ignored.
-            layout::SQ_TAIL if r.ready && value < self.queues.sq_size => self.queues.sq_tail = value,
-            layout::CQ_HEAD if r.ready && value < self.queues.cq_size => self.queues.cq_head = value,
+            (_, Some((Registers::AQA, _))) => r.aqa = value,
+            (_, Some((Registers::ASQ, false))) => set_low(&mut r.asq, value & !(PAGE as u32 - 1)),
+            (_, Some((Registers::ASQ, true))) => set_high(&mut r.asq, value),
+            (_, Some((Registers::ACQ, false))) => set_low(&mut r.acq, value & !(PAGE as u32 - 1)),
+            (_, Some((Registers::ACQ, true))) => set_high(&mut r.acq, value),
             _ => {}
         }
         self.advance(engine);
     }
 
     fn enabled(&self) -> bool {
-        self.registers.cc & layout::CC_EN != 0
+        CC(self.registers.cc.into()).en()
     }
     fn running(&self) -> bool {
         let r = &self.registers;
@@ -234,8 +236,8 @@ impl Nvme {
         self.outstanding -= 1;
         if self.running() {
             let command = self.command(slot);
-            let first = command.submission.slba * BLOCK;
-            if command.submission.opcode == layout::READ {
+            let first = command.submission.slba() * BLOCK;
+            if opcode(&command.submission) == Opcode::READ {
                 let mut parts = std::mem::take(&mut command.parts);
                 let mut at = first;
                 for part in &mut parts {
@@ -251,7 +253,7 @@ impl Nvme {
                     self.disk.write(at, &part.data);
                     at += part.data.len() as u64;
                 }
-                self.end(slot, Status::Success, engine);
+                self.end(slot, Status::SUCCESS, engine);
             }
         }
         self.advance(engine);
@@ -266,8 +268,7 @@ impl Nvme {
 
     /// A command has been fetched.
     fn begin(&mut self, slot: u16, raw: &[u8], engine: &mut Engine, cx: &mut Context) {
-        let raw: &[u8; SQE] = raw.try_into().expect("the whole entry was read");
-        let submission = Submission::decode(raw);
+        let submission = Submission::from_bytes(raw);
         let parts = self.parts(&submission);
         let (parts, status) = match parts {
             Ok(parts) => (parts, None),
@@ -276,38 +277,39 @@ impl Nvme {
         self.slots[usize::from(slot)] =
             Slot::Running(Command { submission, parts, moving: 0, failed: false });
         engine.counters.commands += 1;
-        match (status, submission.opcode) {
+        match (status, opcode(&submission)) {
             (Some(status), _) => self.end(slot, status, engine),
-            (None, layout::READ) => self.store(slot, cx),
-            (None, layout::WRITE) => self.move_parts(slot, engine),
-            (None, _) => self.end(slot, Status::Success, engine),
+            (None, Opcode::READ) => self.store(slot, cx),
+            (None, Opcode::WRITE) => self.move_parts(slot, engine),
+            (None, _) => self.end(slot, Status::SUCCESS, engine),
         }
     }
 
     /// Checks a command and cuts its buffer into pages.
     fn parts(&self, submission: &Submission) -> Result<Vec<Part>, Status> {
-        let Submission { opcode, nsid, prp1, prp2, slba, nlb, .. } = *submission;
-        if !matches!(opcode, layout::FLUSH | layout::READ | layout::WRITE) {
-            return Err(Status::InvalidOpcode);
+        let (prp1, prp2, slba) = (submission.prp1(), submission.prp2(), submission.slba());
+        let opcode = opcode(submission);
+        if !matches!(opcode, Opcode::FLUSH | Opcode::READ | Opcode::WRITE) {
+            return Err(Status::INVALID_OPCODE);
         }
-        if nsid != 1 {
-            return Err(Status::InvalidNamespace);
+        if submission.nsid() != 1 {
+            return Err(Status::INVALID_NAMESPACE);
         }
-        if opcode == layout::FLUSH {
+        if opcode == Opcode::FLUSH {
             return Ok(Vec::new());
         }
-        let blocks = u64::from(nlb) + 1;
+        let blocks = submission.nlb() + 1;
         if slba.checked_add(blocks).is_none_or(|end| end > self.config.blocks) {
-            return Err(Status::LbaOutOfRange);
+            return Err(Status::LBA_OUT_OF_RANGE);
         }
         let len = blocks * BLOCK;
         let first = len.min(PAGE - prp1 % PAGE);
         let second = len - first;
         if second > PAGE {
-            return Err(Status::InvalidField);
+            return Err(Status::INVALID_FIELD);
         }
         if !prp1.is_multiple_of(4) || (second > 0 && !prp2.is_multiple_of(PAGE)) {
-            return Err(Status::InvalidPrpOffset);
+            return Err(Status::PRP_OFFSET_INVALID);
         }
         let part = |iova, len| Part { iova, data: vec![0; len as usize] };
         let mut parts = vec![part(prp1, first)];
@@ -320,7 +322,7 @@ impl Nvme {
     /// Keeps the storage busy with a command.
     fn store(&mut self, slot: u16, cx: &mut Context) {
         let timing = self.config.timing;
-        let read = self.command(slot).submission.opcode == layout::READ;
+        let read = opcode(&self.command(slot).submission) == Opcode::READ;
         self.outstanding += 1;
         cx.wake(if read { timing.read } else { timing.write }, In::Timer(slot.into()));
     }
@@ -328,7 +330,7 @@ impl Nvme {
     /// Moves the pages of a command between memory and the device.
     fn move_parts(&mut self, slot: u16, engine: &mut Engine) {
         let command = self.command(slot);
-        let write = command.submission.opcode == layout::READ;
+        let write = opcode(&command.submission) == Opcode::READ;
         command.moving = command.parts.len() as u8;
         let parts: Vec<(u64, Vec<u8>)> = command.parts.iter().map(|p| (p.iova, p.data.clone())).collect();
         for (part, (iova, data)) in parts.into_iter().enumerate() {
@@ -341,21 +343,21 @@ impl Nvme {
         let command = self.command(slot);
         command.moving -= 1;
         command.failed |= finished.aborted;
-        let write = command.submission.opcode == layout::WRITE;
+        let write = opcode(&command.submission) == Opcode::WRITE;
         if write && !finished.aborted {
             command.parts[usize::from(part)].data = finished.data;
         }
         match (command.moving, command.failed) {
-            (0, true) => self.end(slot, Status::DataTransfer, engine),
+            (0, true) => self.end(slot, Status::DATA_TRANSFER_ERROR, engine),
             (0, false) if write => self.store(slot, cx),
-            (0, false) => self.end(slot, Status::Success, engine),
+            (0, false) => self.end(slot, Status::SUCCESS, engine),
             _ => {}
         }
     }
 
     fn end(&mut self, slot: u16, status: Status, engine: &mut Engine) {
-        let cid = self.command(slot).submission.cid;
-        engine.counters.command_errors += u64::from(status != Status::Success);
+        let cid = self.command(slot).submission.cid() as u16;
+        engine.counters.command_errors += u64::from(status != Status::SUCCESS);
         self.slots[usize::from(slot)] = Slot::Free;
         self.ended.push_back((cid, status));
     }
@@ -368,12 +370,16 @@ impl Nvme {
             return;
         }
         let Some((cid, status)) = self.ended.pop_front() else { return };
-        let entry = Completion { sq_head: q.sq_head as u16, cid, phase: q.phase, status: status as u8 };
+        let entry = Completion::default()
+            .with_sqhd(q.sq_head.into())
+            .with_cid(cid.into())
+            .with_phase(q.phase)
+            .with_status(status.0.into());
         let iova = self.registers.acq.wrapping_add(u64::from(q.cq_tail) * CQE as u64);
         q.phase ^= next == 0;
         q.cq_tail = next;
         self.posting = true;
-        self.transfer(Work::Post, iova, CQE, Some(&entry.encode()), engine);
+        self.transfer(Work::Post, iova, CQE, Some(&entry.to_bytes()), engine);
     }
 
     fn interrupt(&mut self, engine: &mut Engine) {
@@ -384,12 +390,18 @@ impl Nvme {
     }
 }
 
-const HIGH_CAP: u64 = layout::CAP + 4;
-const HIGH_ASQ: u64 = layout::ASQ + 4;
-const HIGH_ACQ: u64 = layout::ACQ + 4;
 const HIGH_MSIX: u64 = layout::MSIX + 4;
 const MSIX_DATA: u64 = layout::MSIX + 8;
 const MSIX_CONTROL: u64 = layout::MSIX + 12;
+
+fn opcode(submission: &Submission) -> Opcode {
+    Opcode(submission.opcode() as u8)
+}
+
+/// The register at an offset, and whether it is its upper half.
+fn register(offset: u64) -> Option<(Registers, bool)> {
+    Registers::decode_word(u32::try_from(offset).ok()?)
+}
 
 pub(super) fn low(value: u64) -> u32 {
     value as u32
