@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// A folder with this name holds presets, not scenarios.
-const PRESETS: &str = "presets";
+/// Folders with these names hold no scenarios: presets are parts of them, and platforms have nothing to run by themselves.
+const OTHERS: [&str; 2] = ["presets", "platforms"];
 
 /// The scenario files under the given paths, in the order given; folders are searched with all their subfolders, sorted.
 ///
@@ -37,7 +37,7 @@ fn walk(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), String> {
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
-            if entry.file_name().is_some_and(|n| n != PRESETS) {
+            if entry.file_name().is_some_and(|n| OTHERS.iter().all(|other| n != *other)) {
                 walk(&entry, out)?;
             }
         } else if entry.extension().is_some_and(|e| e == "toml") {

@@ -82,6 +82,8 @@ choice! {
         StallCmdq = "stall-cmdq",
         /// a VINTF never reports that it is enabled
         StuckVintf = "stuck-vintf",
+        /// an SMMU takes a command of any of its queues for an illegal one, as if it was damaged on its way
+        CorruptCommand = "corrupt-command",
         /// an interrupt message is lost
         DropInterrupt = "drop-interrupt",
     }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::board::Board;
 
+/// Findings that people are told in full.
+const TOLD: usize = 3;
+
 /// For people: each pSMMU, each endpoint, the oracle. Times are since the board was switched on.
 pub fn text(board: &Board) -> String {
     let mut out = String::new();
@@ -38,8 +41,12 @@ pub fn text(board: &Board) -> String {
     } else {
         writeln!(out, "oracle    {} findings in {judged} DMAs judged", findings.len())
             .expect("a string takes it");
-        for finding in findings {
+        for finding in findings.iter().take(TOLD) {
             writeln!(out, "  {}", finding.to_string().replace('\n', "\n  ")).expect("a string takes it");
+        }
+        if findings.len() > TOLD {
+            writeln!(out, "  and {} more; --json has them all", findings.len() - TOLD)
+                .expect("a string takes it");
         }
     }
     out

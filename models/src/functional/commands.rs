@@ -113,7 +113,7 @@ impl FunctionalSmmu {
 
     fn execute(&mut self, command: &Issued, around: &mut impl Surroundings) {
         let op = command.executed.op();
-        let work = engine::decode(&command.executed, &self.control);
+        let work = self.triggers.decode(&command.executed, &self.control);
         let timing = &self.config.timing;
         self.arbiter.served(op == Opcode::SYNC, timing.clocks(timing.command(&work)));
         let work = match work {

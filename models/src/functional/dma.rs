@@ -227,6 +227,7 @@ impl FunctionalSmmu {
             }
             let mut bytes = [0; LINE];
             around.read(addr, &mut bytes[..len])?;
+            around.table_read(addr, &bytes[..len]);
             Ok(Data::new(&bytes[..len]))
         });
         metrics.walk_reads += reads;

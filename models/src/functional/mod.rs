@@ -54,6 +54,10 @@ pub trait Surroundings {
     /// # Errors
     /// Nothing answers there.
     fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort>;
+    /// The words of a structure or table as a translation has just read them. For observers.
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
+        let _ = (addr, bytes);
+    }
     /// A rising edge of a wired interrupt.
     fn edge(&mut self, intid: u32);
     /// Has an endpoint remove entries from its ATC. False if nobody answered: the SMMU takes that for a time-out.

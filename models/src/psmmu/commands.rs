@@ -115,12 +115,12 @@ impl Psmmu {
                 return;
             };
             let command = Issued { port, queue: CommandQueue::Main, index: head.index, raw, executed: raw };
-            Executing { command, work: engine::decode(&raw, &self.control) }
+            Executing { command, work: self.triggers.decode(&raw, &self.control) }
         } else {
             let mut taken = None;
             self.with_cmdqv(cx, |cmdqv| taken = cmdqv.take(port as u16 - 1));
             let Some(taken) = taken else { return };
-            let work = engine::decode(&taken.executed, &self.control);
+            let work = self.triggers.decode(&taken.executed, &self.control);
             let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
             Executing { command: Issued { port, queue, index, raw, executed }, work }
         };

@@ -1,6 +1,10 @@
 //! Faults of the environment: what a broken pSMMU would do. Faults of StreamID replacement are options of the CMDQV.
 
+use spec::smmu::{Command, CommandError};
+
 use super::Metrics;
+use crate::smmu::Control;
+use crate::smmu::engine::{self, Work};
 
 /// Which occurrences of something go wrong. Occurrences are counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct PsmmuFaults {
     pub lose_atc_invalidation: Which,
     /// This read of a table or structure is aborted.
     pub abort_read: Which,
+    /// This command, of any queue, counts as illegal, as if it had been damaged on its way.
+    pub corrupt_command: Which,
     /// No command is taken from any queue.
     pub stalled: bool,
     /// This VINTF never reports that it is enabled.
@@ -75,6 +81,7 @@ pub(crate) struct Triggers {
     pub(crate) fetch: Trigger,
     pub(crate) atc: Trigger,
     pub(crate) read: Trigger,
+    pub(crate) command: Trigger,
 }
 
 impl Triggers {
@@ -88,7 +95,12 @@ impl Triggers {
             fetch: Trigger::new(faults.abort_command_fetch),
             atc: Trigger::new(faults.lose_atc_invalidation),
             read: Trigger::new(faults.abort_read),
+            command: Trigger::new(faults.corrupt_command),
         }
+    }
+    /// What a command means, unless it arrives damaged.
+    pub(crate) fn decode(&mut self, command: &Command, control: &Control) -> Result<Work, CommandError> {
+        if self.command.strikes() { Err(CommandError::CERROR_ILL) } else { engine::decode(command, control) }
     }
     /// Counts an interrupt that is to leave. Is it lost?
     pub(crate) fn interrupt_is_lost(&mut self, metrics: &mut Metrics) -> bool {
@@ -109,6 +121,7 @@ impl Triggers {
             (&mut self.fetch, new.fetch),
             (&mut self.atc, new.atc),
             (&mut self.read, new.read),
+            (&mut self.command, new.command),
         ] {
             if old.which != new.which {
                 *old = new;

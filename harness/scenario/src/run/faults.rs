@@ -49,6 +49,7 @@ pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
         FaultKind::DropCfgi => faults.drop_cfgi = which,
         FaultKind::EarlySync => faults.early_sync = which,
         FaultKind::DropInterrupt => faults.lose_interrupt = which,
+        FaultKind::CorruptCommand => faults.corrupt_command = which,
         FaultKind::MemoryAbort => faults.abort_read = which,
         FaultKind::StallCmdq => faults.stalled = on,
         FaultKind::StuckVintf => faults.stuck_vintf = on.then_some(fault.vintf as u8),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use models::bus::{Abort, PhysAddr};
+use models::bus::{Abort, LINE, PhysAddr};
 use models::dma::AtcInvalidate;
 use models::endpoint::{Atc, AtcConfig};
 use models::functional::Surroundings;
@@ -84,6 +84,15 @@ impl Surroundings for Around {
             return Ok(());
         }
         self.memory.write(addr, bytes)
+    }
+
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
+        let mut words = [0; LINE / 8];
+        let (read, _) = bytes.as_chunks();
+        for (word, bytes) in words.iter_mut().zip(read) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        self.observers.judge.table_read(self.now, addr, &words[..read.len()]);
     }
 
     fn edge(&mut self, intid: u32) {

@@ -52,6 +52,9 @@ pub fn describe(dumped: &[u8], layout: &Layout) -> Result<Vec<u8>, Error> {
     if !map.is_empty() {
         set(pcie, "iommu-map", map);
     }
+    if layout.platform.endpoints.iter().any(|endpoint| endpoint.ats) {
+        set(pcie, "ats-supported", Vec::<u8>::new());
+    }
     Ok(tree.to_dtb())
 }
 
