@@ -63,6 +63,7 @@ impl Config {
             event_bound: S,
             interrupt_bound: S,
             memory_changes: 1 << 18,
+            pages: 1 << 11,
             invalidations: 1 << 14,
             ..Self::default()
         }

@@ -489,7 +489,7 @@ fn a_kernel_writes_in_silence() {
     assert_eq!(judge.findings_since(1), []);
 
     let at = |ms: u64| Time::ms(1_000 + ms);
-    play(&mut judge, vec![call(|judge, now| judge.reset(now))]);
+    play(&mut judge, vec![call(Judge::reset)]);
     ram.ste(PLAIN, bypass);
     play(&mut judge, all([vec![pass()], enabled(), vec![pass()]]));
     assert_eq!(judge.findings_since(1), [], "a new kernel, and nothing is cached");
