@@ -166,9 +166,9 @@ mod tests {
     fn dumped() -> Vec<u8> {
         let mut tree = DeviceTree::new();
         let mut pcie = DeviceTreeNode::new_unchecked(&PCIE[1..]);
-        set(&mut pcie, "bus-range", [0, 0xff]);
-        set(&mut pcie, "reg", [0x40, 0x1000_0000, 0, 0x1000_0000]);
-        let io = [0x100_0000, 0, 0, 0, 0x3eff_0000, 0, 0x1_0000];
+        set(&mut pcie, "bus-range", [0u32, 0xff]);
+        set(&mut pcie, "reg", [0x40u32, 0x1000_0000, 0, 0x1000_0000]);
+        let io = [0x100_0000u32, 0, 0, 0, 0x3eff_0000, 0, 0x1_0000];
         let low = [0x200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
         let high = [0x300_0000, 0x80, 0, 0x80, 0, 0x80, 0];
         set(&mut pcie, "ranges", [io, low, high].concat());
