@@ -5,7 +5,7 @@ use dtoolkit::{Node, Property, ToPropertyValue};
 
 use super::acpi::Tables;
 use super::error::Error;
-use super::layout::{CARRIERS, CMDQV_SIZE, LAST_BUS, Layout, SMMU_SIZE, SmmuPlace};
+use super::layout::{CARRIERS, CMDQV_SIZE, ECAM_SIZE, LAST_BUS, Layout, SMMU_SIZE, SmmuPlace};
 use super::virt;
 
 const PCIE: &str = "/pcie@10000000";
@@ -146,7 +146,7 @@ fn cmdqv_node(base: u64, place: &SmmuPlace, phandle: u32) -> DeviceTreeNode {
 /// Ends Linux's buses, and its 32-bit memory window, before what belongs to the carriers.
 fn hide_carriers(pcie: &mut DeviceTreeNode) -> Result<(), Error> {
     set(pcie, "bus-range", [0, u32::from(LAST_BUS)]);
-    set(pcie, "reg", reg(virt::ECAM, u64::from(LAST_BUS) + 1 << 20));
+    set(pcie, "reg", reg(virt::ECAM, ECAM_SIZE));
     let mut ranges = cells(pcie, "ranges")?;
     let window = ranges
         .chunks_exact_mut(7)
