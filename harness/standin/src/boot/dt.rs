@@ -5,7 +5,7 @@ use dtoolkit::{Node, Property, ToPropertyValue};
 
 use super::acpi::Tables;
 use super::error::Error;
-use super::layout::{CARRIERS, CMDQV_SIZE, LAST_BUS, Layout, SMMU_SIZE, SmmuPlace};
+use super::layout::{CARRIERS, CMDQV_SIZE, ECAM_SIZE, LAST_BUS, Layout, SMMU_SIZE, SmmuPlace};
 use super::virt;
 
 const PCIE: &str = "/pcie@10000000";
@@ -149,7 +149,7 @@ fn cmdqv_node(base: u64, place: &SmmuPlace, phandle: u32) -> DeviceTreeNode {
 /// Ends Linux's buses, and its 32-bit memory window, before what belongs to the carriers.
 fn hide_carriers(pcie: &mut DeviceTreeNode) -> Result<(), Error> {
     set(pcie, "bus-range", [0, u32::from(LAST_BUS)]);
-    set(pcie, "reg", reg(virt::ECAM, u64::from(LAST_BUS) + 1 << 20));
+    set(pcie, "reg", reg(virt::ECAM, ECAM_SIZE));
     let mut ranges = cells(pcie, "ranges")?;
     let window = ranges
         .chunks_exact_mut(7)
@@ -169,9 +169,9 @@ mod tests {
     fn dumped() -> Vec<u8> {
         let mut tree = DeviceTree::new();
         let mut pcie = DeviceTreeNode::new_unchecked(&PCIE[1..]);
-        set(&mut pcie, "bus-range", [0, 0xff]);
-        set(&mut pcie, "reg", [0x40, 0x1000_0000, 0, 0x1000_0000]);
-        let io = [0x100_0000, 0, 0, 0, 0x3eff_0000, 0, 0x1_0000];
+        set(&mut pcie, "bus-range", [0u32, 0xff]);
+        set(&mut pcie, "reg", [0x40u32, 0x1000_0000, 0, 0x1000_0000]);
+        let io = [0x100_0000u32, 0, 0, 0, 0x3eff_0000, 0, 0x1_0000];
         let low = [0x200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
         let high = [0x300_0000, 0x80, 0, 0x80, 0, 0x80, 0];
         set(&mut pcie, "ranges", [io, low, high].concat());

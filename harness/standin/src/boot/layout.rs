@@ -25,6 +25,8 @@ pub const CMDQV_SIZE: u64 = 0x83_0000;
 pub const SMMUS_MAX: usize = 5;
 /// Buses that Linux is told of: 0 to this one.
 pub const LAST_BUS: u8 = 0x3f;
+/// Size of the configuration space (ECAM) of these buses.
+pub const ECAM_SIZE: u64 = (LAST_BUS as u64 + 1) << 20;
 /// Bus of the expander that hides the root ports of the carriers.
 pub const HIDDEN_BUS: u8 = 0x40;
 /// Slot of that expander (`pxb-pcie`) on bus 0.

@@ -301,7 +301,33 @@ mod tests {
             text.push_str(if word.to_str().unwrap().starts_with('-') { "\n" } else { " " });
             text.push_str(word.to_str().unwrap());
         }
-        expect![[""]].assert_eq(text.trim());
+        expect![[r#"
+            -machine virt,gic-version=2,virtualization=on,memory-backend=ram
+            -object memory-backend-memfd,id=ram,size=1024M,share=on
+            -cpu max
+            -smp 2
+            -m 1024M
+            -accel tcg
+            -nodefaults
+            -nographic
+            -monitor none
+            -run-with exit-with-parent=on
+            -device pxb-pcie,bus_nr=64,id=pxb,bus=pcie.0,addr=0x1e
+            -device pcie-root-port,id=rp0,bus=pxb,addr=0x0,chassis=1,slot=1,io-reserve=0
+            -device {"addr":"0x0","bus":"rp0","driver":"vfio-user-pci","id":"smmu0","socket":{"path":"S/smmu0.sock","type":"unix"},"x-no-posted-writes":true}
+            -device {"addr":"0x5","bus":"pcie.0","driver":"vfio-user-pci","id":"nvme0","socket":{"path":"S/nvme0.sock","type":"unix"},"x-no-posted-writes":true}
+            -device loader,addr=0x7ff00000,force-raw=on,cpu-num=0,file=D/stub.bin
+            -device loader,addr=0x7fe00000,force-raw=on,file=D/tables.bin
+            -kernel Image
+            -initrd initrd
+            -append console=ttyAMA0 acpi=force efi=noruntime k.run=/x
+            -dtb D/linux.dtb
+            -drive id=drive0,if=none,format=raw,readonly=on,file=a,,b.ext4
+            -device virtio-blk-device,drive=drive0
+            -no-reboot
+            -chardev stdio,id=console
+            -serial chardev:console
+            -d unimp"#]].assert_eq(text.trim());
     }
 
     #[test]

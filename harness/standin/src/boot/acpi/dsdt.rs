@@ -6,7 +6,7 @@ use acpi_tables::aml::{
 use acpi_tables::{Aml, AmlSink};
 
 use super::{Layout, sdt, virt};
-use crate::boot::layout::{CARRIERS, CMDQV_SIZE, LAST_BUS};
+use crate::boot::layout::{CARRIERS, CMDQV_SIZE, ECAM_SIZE, LAST_BUS};
 
 const PCI_SLOTS: u32 = 32;
 const PCI_PINS: u32 = 4;
@@ -55,7 +55,7 @@ pub(super) fn dsdt(layout: &Layout) -> impl Aml {
     sdt(*b"DSDT", 2, &encode(&Scope::new("_SB_".into(), all)).0)
 }
 
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Trigger {
     Edge,
     Level,
@@ -130,7 +130,7 @@ fn interrupt_routes() -> PackageBuilder {
 
 /// The PCI Firmware Specification wants the addresses of MCFG reserved by a motherboard resource.
 fn configuration_space() -> Encoded {
-    let ecam = memory(virt::ECAM, virt::ECAM + (u64::from(LAST_BUS) + 1 << 20));
+    let ecam = memory(virt::ECAM, virt::ECAM + ECAM_SIZE);
     let crs = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ecam]));
     device("ECAM", &EISAName::new("PNP0C02"), 0, &[&crs])
 }

@@ -7,8 +7,11 @@ use crate::boot::layout::SmmuPlace;
 const HEADER: u32 = 48;
 const NODE_HEADER: u16 = 16;
 const ROOT_COMPLEX: u8 = 2;
+const ROOT_COMPLEX_REVISION: u8 = 4;
 const ROOT_COMPLEX_LENGTH: u16 = NODE_HEADER + 24;
 const SMMU_V3: u8 = 4;
+/// From this revision on a flag says whether there is a DeviceID mapping; before, Linux looks for one.
+const SMMU_V3_REVISION: u8 = 5;
 const SMMU_V3_LENGTH: u16 = NODE_HEADER + 52;
 const ID_MAPPING_LENGTH: u16 = 20;
 /// SMMUv3 node flag: table walks and queue accesses are coherent, whatever IDR0.COHACC says.
@@ -35,17 +38,35 @@ pub(super) fn iort(layout: &Layout) -> impl Aml {
     sdt(*b"IORT", 5, &body)
 }
 
-fn node(body: &mut Vec<u8>, kind: u8, length: u16, identifier: u32, mappings: usize, mappings_at: u16) {
-    body.byte(kind);
-    body.word(length);
-    body.byte(4);
-    body.dword(identifier);
-    body.dword(mappings as u32);
-    body.dword(u32::from(mappings_at));
+/// What each node begins with; its ID mappings are at its end.
+struct Node {
+    kind: u8,
+    revision: u8,
+    length: u16,
+    identifier: u32,
+    mappings: u16,
+}
+
+impl Node {
+    fn write(&self, body: &mut Vec<u8>) {
+        body.byte(self.kind);
+        body.word(self.length + ID_MAPPING_LENGTH * self.mappings);
+        body.byte(self.revision);
+        body.dword(self.identifier);
+        body.dword(u32::from(self.mappings));
+        body.dword(if self.mappings == 0 { 0 } else { u32::from(self.length) });
+    }
 }
 
 fn smmu(place: &SmmuPlace, body: &mut Vec<u8>) {
-    node(body, SMMU_V3, SMMU_V3_LENGTH, place.identifier, 0, 0);
+    Node {
+        kind: SMMU_V3,
+        revision: SMMU_V3_REVISION,
+        length: SMMU_V3_LENGTH,
+        identifier: place.identifier,
+        mappings: 0,
+    }
+    .write(body);
     body.qword(place.registers);
     body.dword(COHACC_OVERRIDE);
     body.dword(0);
@@ -62,8 +83,14 @@ fn smmu(place: &SmmuPlace, body: &mut Vec<u8>) {
 /// Functions without a mapping are not translated: QEMU's own devices use addresses as they are.
 fn root_complex(layout: &Layout, body: &mut Vec<u8>) {
     let endpoints = &layout.platform.endpoints;
-    let length = ROOT_COMPLEX_LENGTH + ID_MAPPING_LENGTH * endpoints.len() as u16;
-    node(body, ROOT_COMPLEX, length, layout.smmus.len() as u32, endpoints.len(), ROOT_COMPLEX_LENGTH);
+    Node {
+        kind: ROOT_COMPLEX,
+        revision: ROOT_COMPLEX_REVISION,
+        length: ROOT_COMPLEX_LENGTH,
+        identifier: layout.smmus.len() as u32,
+        mappings: endpoints.len() as u16,
+    }
+    .write(body);
     body.dword(CACHE_COHERENT);
     body.vec(&[0, 0, 0, ACCESS_FLAGS]);
     body.dword(if endpoints.iter().any(|e| e.ats) { ATS_SUPPORTED } else { 0 });

@@ -162,7 +162,7 @@ fn each_cmdqv_has_its_device() {
         dsdt.windows(8).enumerate().filter(|(_, text)| *text == b"NVDA200C").map(|(at, _)| at).collect();
     assert_eq!(found.len(), 2);
     for (at, place) in found.into_iter().zip([&layout.smmus[0], &layout.smmus[2]]) {
-        let device = &dsdt[at..at + 60];
+        let device = &dsdt[at..dsdt.len().min(at + 60)];
         let memory_32 = device.windows(3).position(|bytes| bytes == [0x86, 9, 0]).unwrap();
         assert_eq!(number(device, memory_32 + 4, 4), place.cmdqv.unwrap());
         assert_eq!(number(device, memory_32 + 8, 4), super::super::layout::CMDQV_SIZE);
