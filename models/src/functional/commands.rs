@@ -9,7 +9,7 @@ use crate::dma::AtcInvalidate;
 use crate::record::{CommandQueue, Record};
 use crate::smmu::Scope;
 use crate::smmu::arbiter::{Grant, Limits};
-use crate::smmu::engine::{self, Issued, Signal, Work};
+use crate::smmu::engine::{Issued, Signal, Work};
 use crate::smmu::interrupts::{Raise, Source};
 
 impl FunctionalSmmu {

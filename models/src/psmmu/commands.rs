@@ -9,7 +9,7 @@ use crate::dma::AtcInvalidate;
 use crate::record::{CommandQueue, Record};
 use crate::smmu::Scope;
 use crate::smmu::arbiter::{Grant, Limits};
-use crate::smmu::engine::{self, Issued, Progress, Signal, Sync, Work};
+use crate::smmu::engine::{Issued, Progress, Signal, Sync, Work};
 use crate::smmu::interrupts::{Raise, Source};
 
 /// The command in the engine, and what it means.
