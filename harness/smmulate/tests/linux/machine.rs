@@ -1,0 +1,185 @@
+//! Runs `smmulate boot` and reads what it says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// One machine at a time: each has several CPUs.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A shell function that prints the block device of an NVMe controller by its slot, once it is there.
+pub(crate) const SCRIPT_DISKS: &str = "disk() {
+    for _ in $(seq 100); do
+        for n in /sys/bus/pci/devices/0000:00:$1.0/nvme/nvme*/nvme*n1; do
+            [ -e $n ] && { echo /dev/${n##*/}; return; }
+        done
+        sleep 0.1
+    done
+}
+";
+
+/// Which kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// With CMDQV and iommufd.
+    #[default]
+    Small,
+    /// A distribution's.
+    Stock,
+}
+
+impl Kernel {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Stock => "stock",
+        }
+    }
+}
+
+/// What to boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Boot<'a> {
+    pub(crate) platform: &'a str,
+    pub(crate) script: &'a str,
+    pub(crate) kernel: Kernel,
+    /// 2 unless given.
+    pub(crate) cpus: u32,
+    pub(crate) append: &'a str,
+    pub(crate) args: &'a [&'a str],
+    pub(crate) record: bool,
+}
+
+/// What a run left.
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    console: String,
+    summary: Value,
+    recording: Option<PathBuf>,
+}
+
+/// Two pSMMUs with CMDQVs, two disks behind each in slots 2 to 5, a tester behind the first in slot 6.
+pub(crate) fn two_with_cmdqv(more: &str) -> String {
+    let shipped = include_str!("../../../../scenarios/platforms/two-psmmus-four-disks.toml");
+    format!(
+        "{}\n{more}",
+        shipped.replace("cmdqv = { vintfs = 64, vcmdqs = 128, sid_slots = 16 }", "cmdqv = true")
+    )
+}
+
+/// Two pSMMUs without CMDQVs, a disk behind each in slots 2 and 3.
+pub(crate) fn plain() -> String {
+    include_str!("../../../../scenarios/platforms/two-plain-psmmus.toml").to_owned()
+}
+
+/// A script that lets the tester in slot 6 write to an address.
+pub(crate) fn bad_dma(addr: &str) -> String {
+    format!(
+        "d=/sys/bus/pci/devices/0000:00:06.0
+        echo 1 > $d/enable
+        printf '\\006' | dd of=$d/config bs=1 seek=4 conv=notrunc 2>/dev/null
+        bar=$(head -1 $d/resource | cut -d' ' -f1)
+        r() {{ busybox devmem $(printf '0x%x' $((bar + $1))) 32 $2; }}
+        r 8 {addr}; r 12 0; r 16 8; r 4 1
+        [ $(r 28) = 0x00000001 ] && echo refused
+        sleep 0.5; dmesg | grep event"
+    )
+}
+
+/// The folder that harness/standin/prepare fills.
+fn cache() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || from("HOME").unwrap_or_default().join(".cache/smmulate");
+    from("SMMULATE_CACHE").or_else(|| from("XDG_CACHE_HOME").map(|d| d.join("smmulate"))).unwrap_or_else(home)
+}
+
+/// Boots, unless parts are missing.
+///
+/// # Panics
+/// The machine does not power off by itself, or parts are missing and required.
+pub(crate) fn boot(boot: &Boot<'_>) -> Option<Ran> {
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let kernel = boot.kernel.word();
+    let parts = [cache().join("bin/qemu-system-aarch64"), cache().join(kernel).join("Image")];
+    if let Some(missing) = parts.iter().find(|part| !part.exists()) {
+        let what = format!("{} is missing: `harness/standin/prepare` gets it", missing.display());
+        assert!(std::env::var_os("SMMULATE_LINUX").is_none_or(|v| v != "required"), "{what}");
+        eprintln!("skipped: {what}");
+        return None;
+    }
+    let name = std::thread::current().name().unwrap_or("boot").replace("::", "-");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let (platform, script, json) = (folder.join("platform.toml"), folder.join("script"), folder.join("json"));
+    std::fs::write(&platform, boot.platform).unwrap();
+    std::fs::write(&script, boot.script).unwrap();
+    let recording = boot.record.then(|| folder.join("recording"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smmulate"));
+    command.arg("boot").arg(&platform).args(["--kernel", kernel, "--timeout", "120"]);
+    command.arg("--run").arg(&script).arg("--json").arg(&json);
+    command.arg("--cpus").arg(boot.cpus.max(2).to_string());
+    command.arg("--append").arg(format!("quiet panic=-1 {}", boot.append)).args(boot.args);
+    if let Some(recording) = &recording {
+        command.arg("--record").arg(recording);
+    }
+    let output = command.output().unwrap();
+    drop(guard);
+    let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(console.contains("reboot: Power down"), "{console}\n{errors}");
+    let summary = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    Some(Ran { status: output.status.code().unwrap_or(-1), console, summary, recording })
+}
+
+impl Ran {
+    /// The console shows this.
+    pub(crate) fn says(&self, text: &str) {
+        assert!(self.console.contains(text), "not said: {text}\n{}", self.console);
+    }
+    /// The oracle is content, and so is the exit status.
+    pub(crate) fn is_clean(&self) {
+        assert!(self.findings().is_empty(), "{:#?}", self.findings());
+        assert_eq!(self.status, 0);
+    }
+    pub(crate) fn findings(&self) -> &Vec<Value> {
+        self.summary["oracle"].as_array().unwrap()
+    }
+    /// A count of a pSMMU.
+    pub(crate) fn smmu(&self, smmu: &str, what: &str) -> u64 {
+        self.summary["smmus"][smmu][what].as_u64().unwrap_or_else(|| panic!("no {smmu}.{what}"))
+    }
+    /// Event records with this name.
+    pub(crate) fn event(&self, smmu: &str, name: &str) -> u64 {
+        self.summary["smmus"][smmu]["events"][name].as_u64().unwrap_or(0)
+    }
+    /// Commands of an opcode, of all queues whose names begin like this.
+    pub(crate) fn commands(&self, smmu: &str, queue: &str, opcode: &str) -> u64 {
+        self.sum(smmu, "commands", queue, opcode)
+    }
+    /// Times that queues whose names begin like this have stopped.
+    pub(crate) fn command_errors(&self, smmu: &str, queue: &str, code: &str) -> u64 {
+        self.sum(smmu, "command_errors", queue, code)
+    }
+
+    fn sum(&self, smmu: &str, table: &str, queue: &str, name: &str) -> u64 {
+        let queues = self.summary["smmus"][smmu][table].as_object().unwrap();
+        let counts = queues.iter().filter(|(q, _)| q.starts_with(queue));
+        counts.filter_map(|(_, counts)| counts[name].as_u64()).sum()
+    }
+
+    /// The recording, run again, does what the run did and ends with the same summary.
+    pub(crate) fn plays_the_same(&self) {
+        let recording = self.recording.as_ref().expect("it was recorded");
+        let output = Command::new(env!("CARGO_BIN_EXE_smmulate"))
+            .arg("replay")
+            .arg(recording)
+            .args(["--json", "-"])
+            .output()
+            .unwrap();
+        let again: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(again, self.summary);
+        assert_eq!(output.status.code(), Some(self.status));
+    }
+}
