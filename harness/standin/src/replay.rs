@@ -59,8 +59,8 @@ pub fn replay(reader: &mut Reader<impl Read>, board: &mut Board) -> Result<Repla
     Ok(replayed)
 }
 
-/// Runs one entry; what differs, if something does.
-fn run(entry: &Entry, board: &mut Board) -> Option<String> {
+/// Runs one entry. What differs from its recording, if something does.
+pub fn run(entry: &Entry, board: &mut Board) -> Option<String> {
     let function = entry.function;
     if function >= board.functions() {
         return Some(format!("there is no function {function}"));
