@@ -332,10 +332,19 @@ fn take_reply<F: Function + ?Sized>(header: &Header, out: &Outbound, function: &
         return Err(Closed::UnknownReply { id: header.id, command });
     }
     if header.flags & flag::ERROR != 0 {
-        let errno = i32::try_from(header.error).map_or(Errno::IO, Errno::from_raw_os_error);
+        let errno = errno(header.error);
         if let Some(address) = out.address_of(header.id) {
             function.dma_refused(address, errno);
         }
     }
     Ok(())
+}
+
+/// The errno of an error reply; EIO if it is none, and the specification lets it be zero.
+fn errno(error: u32) -> Errno {
+    const LAST: i32 = 4095;
+    match i32::try_from(error) {
+        Ok(code @ 1..=LAST) => Errno::from_raw_os_error(code),
+        _ => Errno::IO,
+    }
 }

@@ -467,8 +467,8 @@ fn a_dma_write_has_the_specifications_layout() {
 
 #[test]
 fn refusals_of_dma_writes_name_the_address() {
-    let refusal = |id: u16| {
-        Header { id, command: Command::DMA_WRITE.0, size: 16, flags: flag::REPLY | flag::ERROR, error: 14 }
+    let refusal = |id: u16, error: u32| {
+        Header { id, command: Command::DMA_WRITE.0, size: 16, flags: flag::REPLY | flag::ERROR, error }
             .encode()
     };
     let mut rig = Rig::open();
@@ -476,12 +476,17 @@ fn refusals_of_dma_writes_name_the_address() {
         assert_eq!(rig.connection.dma_write(index << 4, &[0]), Ok(()));
         rig.run();
     }
-    rig.feed(&refusal(0x000f), 0);
-    rig.feed(&refusal(0xffff), 0);
-    rig.feed(&refusal(0x1000), 0);
+    for (id, error) in [(0x000f, 14), (0xffff, 19), (0x1000, 14), (0, 0), (1, 4096), (2, u32::MAX)] {
+        rig.feed(&refusal(id, error), 0);
+    }
     rig.sent.clear();
-    assert_eq!(rig.outcome(), " | refused 0x1000f0 14; refused 0xffff0 14");
+    let errnos =
+        "refused 0x1000f0 14; refused 0xffff0 19; refused 0x100000 5; refused 0x100010 5; refused 0x100020 5";
+    assert_eq!(rig.outcome(), format!(" | {errnos}"));
     assert_eq!(rig.connection.closed(), None);
+    rig.feed(&message(0, Command::DMA_READ, flag::REPLY, &[]), 0);
+    let other = Closed::UnknownReply { id: 0, command: Command::DMA_READ };
+    assert_eq!(rig.connection.closed(), Some(&other), "the ID is known, but not with this command");
 }
 
 #[test]
@@ -508,6 +513,15 @@ fn who_does_not_read_is_not_served_and_in_the_end_dropped() {
     }
     assert_eq!(rig.function.log.len(), 1000, "who reads late gets everything");
     assert!(rig.connection.held() < 1 << 20, "and room is given back");
+
+    let mut rig = Rig::open();
+    for _ in 0..1000 {
+        if rig.connection.wants_input() {
+            rig.connection.receive(&read, Vec::new());
+            rig.connection.serve(&mut rig.function);
+        }
+    }
+    assert_eq!(rig.function.log.len(), served, "nothing is read ahead");
 }
 
 /// QEMU takes a header that comes in two pieces for the end of the world.

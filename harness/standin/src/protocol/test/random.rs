@@ -54,15 +54,19 @@ fn command() -> impl Strategy<Value = (Command, Vec<u8>)> {
             (Command(command), words.iter().flat_map(|word| word.to_le_bytes()).collect())
         }),
         Just((Command::DEVICE_RESET, Vec::new())),
+        Just((Command::DMA_WRITE, Vec::new())),
     ]
 }
 
 /// A message; rarely a reply, rarely of a size that is wrong.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let id = prop_oneof![0..4_u16, any::<u16>()];
+    let error = prop_oneof![3 => Just(0_u32), 1 => any::<u32>()];
     let flags = prop_oneof![6 => Just(0_u32), 3 => Just(0x10), 1 => Just(0x21), 1 => any::<u32>()];
     let size = prop_oneof![30 => Just(None), 1 => number().prop_map(|size| Some(size as u32))];
-    (any::<u16>(), command(), flags, size).prop_map(|(id, (command, payload), flags, size)| {
+    (id, command(), flags, size, error).prop_map(|(id, (command, payload), flags, size, error)| {
         let mut bytes = message(id, command, flags, &payload);
+        bytes[12..16].copy_from_slice(&error.to_le_bytes());
         if let Some(size) = size {
             bytes[4..8].copy_from_slice(&size.to_le_bytes());
         }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::protocol::{
-    Board, Closed, DmaFile, DmaRange, Function, Idle, IrqData, Outbox, Place, Region, SetIrqs,
-};
+use crate::protocol::{Board, Closed, DmaFile, DmaRange, Function, IrqData, Outbox, Place, Region, SetIrqs};
 
 /// Reads bytes that tell their offset; refuses what touches [`Recorder::BROKEN`].
 #[derive(Debug, Default)]
@@ -81,7 +79,6 @@ impl Function for Recorder {
 #[derive(Debug, Default)]
 pub(super) struct Bench {
     pub(super) functions: [Recorder; 2],
-    pub(super) idles: usize,
     pub(super) arrivals: Vec<(usize, Duration)>,
 }
 
@@ -128,10 +125,5 @@ impl Board for Bench {
 
     fn disconnected(&mut self, function: usize, why: &Closed) {
         self.functions[function].note(format!("disconnected: {why}"));
-    }
-
-    fn idle(&mut self, _now: Duration, _outbox: &mut Outbox) -> Idle {
-        self.idles += 1;
-        Idle::Sleep
     }
 }
