@@ -170,6 +170,7 @@ impl Server {
             let timeout = match idle {
                 Idle::Stop => return Ok(Ended::Board),
                 Idle::Again => Some(Duration::ZERO),
+                _ if self.slots.iter().any(Slot::has_message) => Some(Duration::ZERO),
                 _ if spins > 0 => Some(Duration::ZERO),
                 Idle::Until(at) => Some(at.saturating_sub(start.elapsed())),
                 Idle::Sleep => None,
@@ -178,12 +179,14 @@ impl Server {
             if ready.stop {
                 return Ok(Ended::Stopped);
             }
-            if ready.slots.iter().any(|flags| !flags.is_empty()) {
-                for (function, flags) in
-                    ready.slots.into_iter().enumerate().filter(|(_, flags)| !flags.is_empty())
-                {
+            let mut served = false;
+            for (function, flags) in ready.slots.into_iter().enumerate() {
+                if !flags.is_empty() || self.slots[function].has_message() {
                     self.serve_slot(function, flags, start, board)?;
+                    served = true;
                 }
+            }
+            if served {
                 idle = Idle::Again;
                 spins = self.settings.spins;
                 continue;
@@ -308,6 +311,13 @@ impl Server {
         if client.announced {
             board.disconnected(function, why);
         }
+    }
+}
+
+impl Slot {
+    /// Whether a message has been read but not served: its client did not read its replies, and now has.
+    fn has_message(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.connection.ready())
     }
 }
 

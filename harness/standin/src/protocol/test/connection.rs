@@ -521,7 +521,9 @@ fn who_does_not_read_is_not_served_and_in_the_end_dropped() {
             rig.connection.serve(&mut rig.function);
         }
     }
-    assert_eq!(rig.function.log.len(), served, "nothing is read ahead");
+    assert_eq!(rig.function.log.len(), served);
+    rig.connection.hang_up();
+    assert_eq!(rig.connection.closed(), Some(&Closed::Finished), "nothing was read ahead");
 }
 
 /// QEMU takes a header that comes in two pieces for the end of the world.

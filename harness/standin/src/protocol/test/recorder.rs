@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::protocol::{Board, Closed, DmaFile, DmaRange, Function, IrqData, Outbox, Place, Region, SetIrqs};
+use crate::protocol::{
+    Board, Closed, DmaFile, DmaRange, Function, Idle, IrqData, Outbox, Place, Region, SetIrqs,
+};
 
 /// Reads bytes that tell their offset; refuses what touches [`Recorder::BROKEN`].
 #[derive(Debug, Default)]
@@ -75,11 +77,13 @@ impl Function for Recorder {
     }
 }
 
-/// Several recorders. A write to BAR 0 of the first sends its data as DMA_WRITEs of both, to the offset as address.
+/// Several recorders. A write to BAR 0 of the first sends its data as DMA_WRITEs of both, to the offset as address;
+/// a write to BAR 0 of the second does so when nothing else waits.
 #[derive(Debug, Default)]
 pub(super) struct Bench {
     pub(super) functions: [Recorder; 2],
     pub(super) arrivals: Vec<(usize, Duration)>,
+    owed: Option<(u64, Vec<u8>)>,
 }
 
 impl Board for Bench {
@@ -95,6 +99,9 @@ impl Board for Bench {
         if place.function == 0 && place.region == Region::Bar(0) {
             outbox.dma_write(1, place.offset, data);
             outbox.dma_write(0, place.offset, data);
+        }
+        if place.function == 1 && place.region == Region::Bar(0) {
+            self.owed = Some((place.offset, data.to_vec()));
         }
         self.functions[place.function].region_write(place.region, place.offset, data)
     }
@@ -125,5 +132,13 @@ impl Board for Bench {
 
     fn disconnected(&mut self, function: usize, why: &Closed) {
         self.functions[function].note(format!("disconnected: {why}"));
+    }
+
+    fn idle(&mut self, _now: Duration, outbox: &mut Outbox) -> Idle {
+        if let Some((address, data)) = self.owed.take() {
+            outbox.dma_write(0, address, &data);
+            outbox.dma_write(1, address, &data);
+        }
+        Idle::Sleep
     }
 }

@@ -108,6 +108,32 @@ fn a_dma_write_follows_the_reply_and_goes_where_the_board_wants() {
     );
 }
 
+#[test]
+fn a_dma_write_overtakes_no_reply_and_no_later_reply_overtakes_it() {
+    with_server(Bench::default(), |folder, _| {
+        let mut client = connect(folder, "0");
+        let write = |id| message(id, Command::REGION_WRITE, 0, &access(0, 0x40, 1, &[id as u8]));
+        client.send_bytes(&[write(1), write(2)].concat(), &[]);
+        let received: Vec<_> = (0..4).map(|_| describe(&client.receive())).collect();
+        let received: Vec<_> = received.iter().filter_map(|message| message.split(' ').next()).collect();
+        assert_eq!(received, ["1:ok", "0:DMA_WRITE", "2:ok", "1:DMA_WRITE"]);
+    });
+}
+
+#[test]
+fn a_board_may_send_when_nothing_waits() {
+    with_server(Bench::default(), |folder, _| {
+        let mut first = connect(folder, "0");
+        let mut second = connect(folder, "1");
+        for round in 0..3 {
+            second.send(Command::REGION_WRITE, flag::NO_REPLY, &access(0, 0x40, 1, &[round]), &[]);
+            let write = format!("{round}:DMA_WRITE 0x10 40000000 00000000 01000000 00000000 0{round}");
+            assert_eq!(describe(&first.receive()), write);
+            assert_eq!(describe(&second.receive()), write);
+        }
+    });
+}
+
 /// The kernel hands out messages of several sends at once, but stops behind one with descriptors.
 #[test]
 fn descriptors_stay_with_their_message_on_a_real_socket() {
@@ -170,20 +196,27 @@ fn bad_clients_are_dropped_and_others_not() {
 #[test]
 fn a_client_that_reads_late_holds_up_nobody() {
     with_server(Bench::default(), |folder, _| {
-        let mut late = connect(folder, "0");
-        let mut other = connect(folder, "1");
         let read = message(1, Command::REGION_READ, 0, &access(0, 0, 0x1000, &[]));
-        let mut writer = late.stream.try_clone().expect("a descriptor");
-        let requests = read.repeat(2000);
-        thread::scope(|scope| {
-            scope.spawn(move || writer.write_all(&requests).expect("the server reads on in the end"));
-            for id in 1..200 {
-                assert_eq!(other.ask(Command::DEVICE_RESET, &[]), format!("{id:x}:ok"));
-            }
-            for _ in 0..2000 {
-                assert_eq!(late.receive().1.len(), 0x1010);
-            }
-        });
+        for _ in 0..5 {
+            let mut late = connect(folder, "0");
+            let mut other = connect(folder, "1");
+            let mut writer = late.stream.try_clone().expect("a descriptor");
+            let requests = read.repeat(1000);
+            thread::scope(|scope| {
+                scope.spawn(move || writer.write_all(&requests).expect("the server reads on in the end"));
+                for id in 1..100 {
+                    assert_eq!(other.ask(Command::DEVICE_RESET, &[]), format!("{id:x}:ok"));
+                }
+                scope.spawn(move || {
+                    for id in 100..200 {
+                        assert_eq!(other.ask(Command::DEVICE_RESET, &[]), format!("{id:x}:ok"));
+                    }
+                });
+                for _ in 0..1000 {
+                    assert_eq!(late.receive().1.len(), 0x1010);
+                }
+            });
+        }
     });
 }
 
