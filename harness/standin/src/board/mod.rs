@@ -13,6 +13,8 @@
 mod around;
 mod device;
 mod smmu;
+#[cfg(test)]
+mod test;
 mod timed;
 
 use std::collections::BTreeMap;
