@@ -195,7 +195,7 @@ fn commands(c: &mut Criterion) {
         many.push(Command::sync());
         group.throughput(Throughput::Elements(64));
         group.bench_function(format!("{name}, 63 TLBI and CMD_SYNC"), |b| {
-            b.iter(|| machine.push(vcmdq, &many))
+            b.iter(|| machine.push(vcmdq, &many));
         });
     }
     group.finish();
