@@ -20,12 +20,24 @@ impl Data {
     pub const EMPTY: Self = Self { bytes: [0; LINE], len: 0 };
 
     /// Copies `bytes`. Panics on more than [`LINE`].
+    #[inline]
     pub fn new(bytes: &[u8]) -> Self {
         assert!(bytes.len() <= LINE, "a transaction carries at most a line");
         let mut data = Self::EMPTY;
         data.bytes[..bytes.len()].copy_from_slice(bytes);
         data.len = bytes.len() as u8;
         data
+    }
+    /// `len` bytes that `fill` provides. Panics on more than [`LINE`].
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    #[inline]
+    pub fn filled<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut data = Self::EMPTY;
+        fill(&mut data.bytes[..len])?;
+        data.len = len as u8;
+        Ok(data)
     }
     /// Four bytes, little-endian.
     pub fn u32(value: u32) -> Self {

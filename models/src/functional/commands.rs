@@ -3,7 +3,7 @@
 use spec::smmu::{Command, CommandError, GlobalError, Opcode};
 
 use super::{FunctionalSmmu, Surroundings};
-use crate::bus::{Abort, Data, LINE, PhysAddr};
+use crate::bus::{Abort, Data, PhysAddr};
 use crate::cmdqv::{Cmdqv, Effect};
 use crate::dma::AtcInvalidate;
 use crate::record::{CommandQueue, Record};
@@ -227,8 +227,5 @@ fn fetch(addr: PhysAddr, len: u8, aborted: bool, around: &mut impl Surroundings)
     if aborted {
         return Err(Abort);
     }
-    let mut bytes = [0; LINE];
-    let bytes = &mut bytes[..usize::from(len)];
-    around.read(addr, bytes)?;
-    Ok(Data::new(bytes))
+    Data::filled(len.into(), |bytes| around.read(addr, bytes))
 }

@@ -4,10 +4,10 @@ use sim::Time;
 use spec::smmu::EventRecord;
 
 use super::{FunctionalSmmu, Surroundings};
-use crate::bus::{Abort, Data, LINE, PhysAddr};
+use crate::bus::{Abort, Data, PhysAddr};
 use crate::record::Record;
 use crate::smmu::engine::Resume;
-use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, Translation, translate_now};
+use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, translate_at_once};
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
 const PAGE: u64 = 4096;
@@ -42,6 +42,7 @@ impl Stream {
         Self { translated: true, ..self }
     }
 
+    #[inline]
     const fn request(self, addr: u64, write: bool) -> Request {
         let kind = if self.translated { RequestKind::AtsTranslated } else { RequestKind::Ordinary };
         Request { ssid: self.ssid, write, ..Request::read(self.sid, addr).of_kind(kind) }
@@ -124,6 +125,7 @@ struct Part {
 }
 
 impl Part {
+    #[inline]
     fn next(stream: Stream, iova: u64, write: bool, done: usize, len: usize) -> Self {
         let addr = iova.wrapping_add(done as u64);
         let to_end = (PAGE - addr % PAGE) as usize;
@@ -220,15 +222,14 @@ impl FunctionalSmmu {
     fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
         let Self { triggers, metrics, control, caches, .. } = self;
         let mut reads = 0;
-        let outcome = translate_now(&mut Translation::new(request), control, caches, |addr, len| {
+        let outcome = translate_at_once(request, control, caches, |addr, len| {
             reads += 1;
             if triggers.read.strikes() {
                 return Err(Abort);
             }
-            let mut bytes = [0; LINE];
-            around.read(addr, &mut bytes[..len])?;
-            around.table_read(addr, &bytes[..len]);
-            Ok(Data::new(&bytes[..len]))
+            let data = Data::filled(len, |bytes| around.read(addr, bytes))?;
+            around.table_read(addr, data.bytes());
+            Ok(data)
         });
         metrics.walk_reads += reads;
         metrics.misses += u64::from(reads > 0);

@@ -59,6 +59,7 @@ impl Trigger {
         Self { which, seen: 0 }
     }
     /// One more occurrence. Does it go wrong?
+    #[inline]
     pub(crate) fn strikes(&mut self) -> bool {
         self.seen += 1;
         match self.which {

@@ -50,7 +50,9 @@ impl<T> Assoc<T> {
     }
 
     fn range(&self, index: u64) -> std::ops::Range<usize> {
-        let set = (index % self.sets as u64) as usize;
+        // A division takes longer than all the rest.
+        let sets = self.sets as u64;
+        let set = if sets.is_power_of_two() { index & (sets - 1) } else { index % sets } as usize;
         set * self.ways..(set + 1) * self.ways
     }
 
@@ -98,7 +100,12 @@ impl<T> Assoc<T> {
     }
 
     fn sweep(slots: &mut [Option<T>], live: &mut usize, goes: impl Fn(&T) -> bool, mut gone: impl FnMut(&T)) {
+        let mut unseen = *live;
         for slot in slots {
+            if unseen == 0 {
+                return;
+            }
+            unseen -= usize::from(slot.is_some());
             if let Some(entry) = slot.take_if(|e| goes(e)) {
                 gone(&entry);
                 *live -= 1;

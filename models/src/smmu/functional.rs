@@ -4,8 +4,24 @@ use crate::bus::{Abort, Data, PhysAddr};
 
 use super::caches::Caches;
 use super::control::Control;
+use super::request::Request;
 use super::step::{Input, Outcome, Step};
 use super::translation::Translation;
+
+/// Translates a request that has just arrived. `read` as for [`translate_now`].
+pub fn translate_at_once(
+    request: Request,
+    control: &Control,
+    caches: &mut Caches,
+    read: impl FnMut(PhysAddr, usize) -> Result<Data, Abort>,
+) -> Outcome {
+    let mut rest = None;
+    match (Translation::begun(request, control, caches, &mut rest), &mut rest) {
+        (Some(outcome), _) => outcome,
+        (None, Some(translation)) => translate_now(translation, control, caches, read),
+        (None, None) => unreachable!("without an outcome there is a translation"),
+    }
+}
 
 /// Carries a translation to its end. `read` answers reads of 8 or 64 bytes with exactly as many.
 pub fn translate_now(

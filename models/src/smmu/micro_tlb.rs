@@ -50,6 +50,7 @@ impl MicroTlb {
     }
 
     /// The translation of a request, if it is here and permits it.
+    #[inline]
     pub fn lookup(&self, request: &Request, access: Access) -> Option<&MicroEntry> {
         self.array
             .find(0, |e| e.matches(request.sid, request.ssid, request.addr))

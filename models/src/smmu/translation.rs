@@ -110,6 +110,35 @@ pub struct Translation {
     fetch: u64,
 }
 
+/// What a request asks for on the bus. Writes are data, whatever the bus says.
+fn access_of(request: &Request) -> Access {
+    let requester = matches!(request.kind, RequestKind::AtsRequest { .. });
+    let access = Access {
+        read: !request.write || request.atomic || requester,
+        write: request.write && !requester,
+        instruction: request.instruction,
+        privileged: request.privileged,
+    };
+    access.overridden(0, 0)
+}
+
+/// What the micro TLB knows about an ordinary request.
+#[inline]
+fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<Outcome> {
+    let found = caches.micro.lookup(request, access).map(|found| {
+        let privileged = access.overridden(found.privcfg, found.instcfg).privileged;
+        Outcome::Translated {
+            pa: found.entry.translate(request.addr),
+            size_log2: found.entry.bits,
+            read: found.entry.rights.read(privileged),
+            write: found.entry.rights.write(privileged),
+            tlb_hit: true,
+            filled: false,
+        }
+    });
+    caches.stats.micro.count(found)
+}
+
 const fn done(outcome: Outcome) -> Step {
     Step::Done(outcome)
 }
@@ -117,19 +146,11 @@ const fn done(outcome: Outcome) -> Step {
 impl Translation {
     /// A transaction that has just arrived.
     pub fn new(request: Request) -> Self {
-        let requester = matches!(request.kind, RequestKind::AtsRequest { .. });
-        let access = Access {
-            read: !request.write || request.atomic || requester,
-            write: request.write && !requester,
-            instruction: request.instruction,
-            privileged: request.privileged,
-        };
         Self {
             request,
             state: State::Begin,
             may_fill: true,
-            // Writes are data, whatever the bus says.
-            access: access.overridden(0, 0),
+            access: access_of(&request),
             ste: Ste::default(),
             cd: Cd::default(),
             world: World::El1,
@@ -143,6 +164,24 @@ impl Translation {
             purpose: Purpose::Input,
             fetch: 0,
         }
+    }
+
+    /// A transaction that has just arrived, with the first two steps already taken: its outcome if they are all, else `None`
+    /// and the translation in `rest`. A hit in the micro TLB needs nothing of a [`Translation`].
+    #[inline]
+    pub fn begun(
+        request: Request,
+        control: &Control,
+        caches: &mut Caches,
+        rest: &mut Option<Self>,
+    ) -> Option<Outcome> {
+        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
+        if ordinary && let Some(outcome) = ask_micro(&request, access_of(&request), caches) {
+            return Some(outcome);
+        }
+        let state = if ordinary { State::Stream } else { State::Begin };
+        *rest = Some(Self { state, ..Self::new(request) });
+        None
     }
 
     /// What is being translated.
@@ -286,10 +325,8 @@ impl Translation {
     }
 
     fn micro(&mut self, caches: &mut Caches) -> Step {
-        let found = caches.micro.lookup(&self.request, self.access).copied();
-        if let Some(found) = caches.stats.micro.count(found) {
-            self.access = self.access.overridden(found.privcfg, found.instcfg);
-            return self.finish(&found.entry, true, false);
+        if let Some(outcome) = ask_micro(&self.request, self.access, caches) {
+            return done(outcome);
         }
         self.state = State::Stream;
         Step::Lookup(Unit::ConfigCache)

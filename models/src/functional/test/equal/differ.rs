@@ -8,20 +8,21 @@ use super::pair::{BUILT, INDICES, Pair, RINGS};
 use crate::dma::AtcInvalidate;
 use crate::record::CommandQueue;
 
-/// Counters that depend on when things happen: on reads ahead that an error made useless, on writes of CONS that fell
-/// together, on turns of the arbiter.
-const TIMELY: [&str; 10] = [
+/// Ends of names of counters that depend on when things happen: on reads ahead that an error made useless, on writes of CONS that
+/// fell together, on turns of the arbiter.
+const TIMELY: [&str; 8] = [
     "command_fetches",
     "inserted_syncs",
     "merged_misses",
     "walk_slots_full",
     "slots_full",
-    "cmdqv.fetches",
-    "cmdqv.fetched_bytes",
-    "cmdqv.write_backs",
-    "latency",
+    ".fetches",
+    ".fetched_bytes",
     ".write_backs",
 ];
+
+/// Ends of names of counters that depend on how transactions are divided.
+const TRAFFIC: [&str; 4] = ["dmas", "lookups", "hits", "misses"];
 
 /// Which records keep their order among themselves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +111,8 @@ impl Pair {
         self.told = [world.records.len(), self.timed.records.len()];
         for strand in plain.keys().chain(timed.keys()).collect::<BTreeSet<_>>() {
             let (a, b) = (plain.get(strand), timed.get(strand));
-            if !self.long && !(self.many && *strand == Strand::Transactions) {
+            let open = self.long || self.many && *strand == Strand::Transactions;
+            if !open {
                 differ(&format!("{strand:?}"), &a, &b, &mut all);
             }
         }
@@ -158,10 +160,8 @@ impl Pair {
         let mut timed: BTreeMap<_, _> = self.timed.psmmu.metrics().into_iter().collect();
         *timed.get_mut("dmas").expect("it is counted") += self.retried;
         for (name, n) in self.plain.smmu.metrics() {
-            let timely = TIMELY.iter().any(|t| name == *t || name.ends_with(".write_backs"))
-                || [".fetches", ".fetched_bytes"].iter().any(|t| name.ends_with(t));
-            let traffic = ["dmas", "lookups", "hits", "misses"].iter().any(|t| name.ends_with(t));
-            if !timely && !(traffic && self.divided) {
+            let of = |names: &[&str]| names.iter().any(|n| name.ends_with(n));
+            if !(of(&TIMELY) || self.divided && of(&TRAFFIC)) {
                 differ(&name, &Some(&n), &timed.get(&name), all);
             }
         }

@@ -4,6 +4,7 @@
 mod differ;
 mod pair;
 mod step;
+mod traffic;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -3,14 +3,11 @@
 use spec::cmdqv::Place;
 use spec::smmu::Cd;
 
-use super::super::super::{Fate, Resumed};
 use super::super::*;
 use super::step::{Access, Poke, Step};
 use crate::bus::Op;
-use crate::dma::{AddressType, DmaRequest, DmaResult};
 use crate::psmmu::Which;
 use crate::psmmu::test::Bench as Timed;
-use crate::smmu::AtsAnswer;
 use crate::smmu::granule::Granule;
 use crate::smmu::tables::{Builder, PAGE1, PAGE2};
 
@@ -23,13 +20,13 @@ pub(super) const INDICES: u64 = 0x801_0000;
 pub(super) const BUILT: u64 = 0x8080_0000;
 
 /// A transaction that is stalled in both machines.
-struct Waiting {
-    tag: u32,
-    ticket: u64,
-    access: Access,
-    stream: Stream,
-    addr: u64,
-    recorded: bool,
+pub(super) struct Waiting {
+    pub(super) tag: u32,
+    pub(super) ticket: u64,
+    pub(super) access: Access,
+    pub(super) stream: Stream,
+    pub(super) addr: u64,
+    pub(super) recorded: bool,
 }
 
 pub(super) struct Pair {
@@ -40,7 +37,7 @@ pub(super) struct Pair {
     streams: u64,
     prods: [u32; 8],
     main_prod: u32,
-    waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<Waiting>,
     /// Results that differed.
     pub(super) results: Vec<String>,
     /// Records told so far, by machine.
@@ -160,7 +157,7 @@ impl Pair {
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
             Step::Push { queue: Some(q), commands } => self.push(*q, commands),
-            Step::Dma { .. } if self.unrecorded() => {}
+            Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
             Step::Dma { sid, ssid, addr, access } => {
                 self.dma(Stream { sid: *sid, ssid: *ssid, translated: false }, *addr, *access);
             }
@@ -186,7 +183,6 @@ impl Pair {
                 self.plain.world.atc_answers = *answers;
                 self.timed.atc_delay = answers.then_some(Time::us(1));
             }
-            Step::Resume { .. } if self.unrecorded() => {}
             Step::Resume { sid, stag, action, all } => {
                 let command = Command::resume(*sid, *stag, action.0, action.1);
                 self.push_main(&[if *all { Command::stall_term(*sid) } else { command }]);
@@ -224,11 +220,11 @@ impl Pair {
         self.go_on(&before);
     }
     /// Commands executed so far, by queue.
-    fn executed(&self) -> Vec<u64> {
+    pub(super) fn executed(&self) -> Vec<u64> {
         self.plain.smmu.counters().by_queue.clone()
     }
     /// Whether some fault counts what commands do.
-    fn is_counting(&self) -> bool {
+    pub(super) fn is_counting(&self) -> bool {
         let f = self.plain.smmu.config().faults;
         [f.drop_tlbi, f.drop_cfgi, f.lose_interrupt, f.lose_atc_invalidation]
             .iter()
@@ -333,191 +329,6 @@ impl Pair {
             }
         }
     }
-
-    fn timed_request(
-        &mut self,
-        stream: Stream,
-        addr: u64,
-        op: Op,
-        kind: AddressType,
-    ) -> (u32, Option<DmaResult>) {
-        let Stream { sid, ssid, .. } = stream;
-        let now = self.timed.now();
-        let tag = self.timed.request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op });
-        self.timed.run();
-        (tag, self.timed.completion(tag).map(|(_, result)| result))
-    }
-
-    fn dma(&mut self, stream: Stream, addr: u64, access: Access) {
-        let within = |len: u8| (64 - addr % 64).min(len.into()) as u8;
-        let (access, op, kind) = match access {
-            // Without a TLB every line would be walked for.
-            Access::ReadLong(len) if self.plain.smmu.config().caches.micro > 0 => {
-                return self.read_long(stream, addr, len.into());
-            }
-            Access::ReadLong(_) => {
-                (Access::Read(within(64)), Op::Read { len: within(64) }, AddressType::Untranslated)
-            }
-            Access::Read(len) => {
-                (Access::Read(within(len)), Op::Read { len: within(len) }, AddressType::Untranslated)
-            }
-            Access::Write(len) => {
-                let data = Data::new(&pattern(addr)[..usize::from(within(len))]);
-                (Access::Write(within(len)), Op::Write(data), AddressType::Untranslated)
-            }
-            Access::Translated { write } => {
-                let data = Data::new(&pattern(addr)[..usize::from(within(8))]);
-                let op = if write { Op::Write(data) } else { Op::Read { len: within(8) } };
-                (access, op, AddressType::Translated)
-            }
-            Access::Request { write } => {
-                (access, Op::Read { len: within(8) }, AddressType::TranslationRequest { write })
-            }
-        };
-        let (tag, timed) = self.timed_request(stream, addr, op, kind);
-        self.meet(tag, timed, stream, addr, access);
-    }
-
-    /// The transaction without time, whose result must be what the one with time is.
-    fn meet(&mut self, tag: u32, timed: Option<DmaResult>, stream: Stream, addr: u64, access: Access) {
-        match self.perform(stream, addr, access) {
-            Ok(result) if timed == Some(result) => {}
-            Err((ticket, stag)) if timed.is_none() => {
-                self.waiting.push(Waiting { tag, ticket, access, stream, addr, recorded: stag.is_some() });
-            }
-            result => self.results.push(format!("result: {result:x?} without time, {timed:x?} with")),
-        }
-    }
-
-    /// Without time; `Err` is a stall.
-    fn perform(
-        &mut self,
-        stream: Stream,
-        addr: u64,
-        access: Access,
-    ) -> Result<DmaResult, (u64, Option<u16>)> {
-        let (smmu, world) = (&mut self.plain.smmu, &mut self.plain.world);
-        let mut bytes = [0xee; 64];
-        let eight = (64 - addr % 64).min(8) as usize;
-        let (result, len) = match access {
-            Access::Read(len) => {
-                (smmu.dma_read(stream, addr, &mut bytes[..usize::from(len)], world), usize::from(len))
-            }
-            Access::Write(len) => {
-                (smmu.dma_write(stream, addr, &pattern(addr)[..usize::from(len)], world), 0)
-            }
-            Access::Translated { write: false } => {
-                (smmu.dma_read(stream.translated(), addr, &mut bytes[..eight], world), eight)
-            }
-            Access::Translated { write: true } => {
-                (smmu.dma_write(stream.translated(), addr, &pattern(addr)[..eight], world), 0)
-            }
-            Access::Request { write } => {
-                return Ok(match smmu.translation_request(stream, addr, write, world) {
-                    AtsAnswer::Translation { pa, size_log2, read, write } => {
-                        DmaResult::Translation { pa, size_log2, read, write }
-                    }
-                    AtsAnswer::Unsupported => DmaResult::Unsupported,
-                    AtsAnswer::Abort => DmaResult::Aborted(Abort),
-                });
-            }
-            Access::ReadLong(_) => unreachable!("long reads are compared by themselves"),
-        };
-        match result {
-            Ok(()) => Ok(DmaResult::Ok(Data::new(&bytes[..len]))),
-            Err(DmaError::Aborted { .. }) => Ok(DmaResult::Aborted(Abort)),
-            Err(DmaError::Stalled { ticket, stag, .. }) => Err((ticket, stag)),
-        }
-    }
-
-    /// Line by line with time, page by page without. The first line of a page that fails ends it.
-    fn read_long(&mut self, stream: Stream, iova: u64, len: u64) {
-        self.long = true;
-        let mut with = Vec::new();
-        let mut end = None;
-        while end.is_none() && (with.len() as u64) < len {
-            let addr = iova.wrapping_add(with.len() as u64);
-            let n = (64 - addr % 64).min(len - with.len() as u64) as u8;
-            match self.timed_request(stream, addr, Op::Read { len: n }, AddressType::Untranslated) {
-                (_, Some(DmaResult::Ok(data))) => with.extend_from_slice(data.bytes()),
-                other => end = Some((other, addr, n)),
-            }
-        }
-        let mut without = vec![0xee; len as usize];
-        let result = self.plain.smmu.dma_read(stream, iova, &mut without, &mut self.plain.world);
-        let agree = match (result, end) {
-            (Ok(()), None) => true,
-            (Err(DmaError::Aborted { done }), Some(((_, Some(DmaResult::Aborted(_))), ..))) => {
-                without.truncate(done);
-                true
-            }
-            (Err(DmaError::Stalled { ticket, stag, done }), Some(((tag, None), addr, n))) => {
-                without.truncate(done);
-                let (access, recorded) = (Access::Read(n), stag.is_some());
-                self.waiting.push(Waiting { tag, ticket, access, stream, addr, recorded });
-                true
-            }
-            _ => false,
-        };
-        if !agree || with != without {
-            self.results
-                .push(format!("long read: {result:x?} without time, {end:x?} with; {} bytes", with.len()));
-        }
-    }
-
-    /// Repeats what may go on in the machine without time; the other one does so by itself.
-    /// `before`: commands executed before the access.
-    fn go_on(&mut self, before: &[u64]) {
-        let now = self.executed();
-        let executed: u64 = now.iter().zip(before).map(|(now, before)| now - before).sum();
-        let queues = now.iter().zip(before).filter(|(now, before)| now != before).count();
-        self.raced |= queues > 1 && self.is_counting();
-        let mut together = 0;
-        while let Some(Resumed { ticket, fate, .. }) = self.plain.smmu.resumed() {
-            self.resumed += 1;
-            together += 1;
-            let at = self.waiting.iter().position(|w| w.ticket == ticket).expect("it was stalled");
-            let Waiting { tag, access, stream, addr, recorded, .. } = self.waiting.remove(at);
-            let timed = self.timed.completion(tag).map(|(_, result)| result);
-            let want = match (fate, access) {
-                (Fate::Retry, _) => {
-                    self.retried += 1;
-                    // The CMD_RESUME itself is one.
-                    self.raced |= executed > u64::from(recorded);
-                    self.meet(tag, timed, stream, addr, access);
-                    continue;
-                }
-                (Fate::Abort, _) => DmaResult::Aborted(Abort),
-                (Fate::ZeroIgnore, Access::Read(len)) => {
-                    DmaResult::Ok(Data::new(&[0; 64][..usize::from(len)]))
-                }
-                (Fate::ZeroIgnore, _) => DmaResult::Ok(Data::EMPTY),
-            };
-            if timed != Some(want) {
-                self.results.push(format!("{fate:?}: {timed:x?} with time"));
-            }
-        }
-        self.many |= together > 1;
-        for waiting in &self.waiting {
-            if let Some(result) = self.timed.completion(waiting.tag) {
-                self.results.push(format!(
-                    "{:#x} is still stalled without time, not with: {result:x?}",
-                    waiting.addr
-                ));
-            }
-        }
-    }
-
-    /// Whether a transaction is stalled without a record. It is tried again together with what is resumed, at the same time or
-    /// one after the other: then only the order of their records is different, and no other transaction may come between.
-    fn unrecorded(&self) -> bool {
-        self.waiting.iter().any(|w| !w.recorded)
-    }
-}
-
-/// What a device writes at an address.
-fn pattern(addr: u64) -> [u8; 64] {
-    std::array::from_fn(|i| (addr as u8).wrapping_mul(31).wrapping_add(i as u8))
 }
 
 fn ring(q: u8) -> u64 {

@@ -181,7 +181,7 @@ fn cmdqv_value() -> impl Strategy<Value = u64> {
 /// Addresses are such that messages and records hit nothing that is read meanwhile.
 fn register() -> impl Strategy<Value = Step> {
     let queue_base =
-        |base: u64| (0_u64..3, 0_u64..5).prop_map(move |(page, log2)| base + (page << 12) | log2);
+        |base: u64| (0_u64..3, 0_u64..5).prop_map(move |(page, log2)| (base + (page << 12)) | log2);
     let doorbell = (0_u64..4).prop_map(|n| if n == 0 { 0 } else { DOORBELL + 0x100 + 8 * n });
     let narrow = |offset: u64| move |value: u64| Step::Register { offset, wide: false, value };
     let wide = |offset: u64| move |value: u64| Step::Register { offset, wide: true, value };
