@@ -23,7 +23,8 @@ const CHUNK: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How often to look for a further message without sleeping, after one has been served. Sleeping costs the client the time
-    /// to wake this thread, looking costs QEMU's threads a processor.
+    /// to wake this thread, looking costs QEMU's threads a processor. A guest's read took 45 us with 0, 33 us with 20 and 22 us
+    /// with 100 or more on two processors that had nothing else to do; with many busy processes 0 was the best.
     pub spins: u32,
     /// What each connection puts up with.
     pub limits: Limits,
@@ -31,7 +32,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { spins: 20, limits: Limits::default() }
+        Self { spins: 100, limits: Limits::default() }
     }
 }
 

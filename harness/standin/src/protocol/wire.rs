@@ -145,7 +145,7 @@ payload! {
         count: u32 = 12,
     }
 
-    /// The fixed part of DMA_WRITE; the data follow. This is the specification's layout, which QEMU follows from 11.0 on;
+    /// The fixed part of DMA_WRITE; the data follow. This is the specification's layout, which QEMU 11.1 follows;
     /// 10.x has a `count` of four bytes.
     DmaAccess: 16 {
         /// First DMA address.

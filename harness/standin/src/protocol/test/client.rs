@@ -12,8 +12,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use crate::protocol::wire::{Command, Header, RegionAccess, flag};
 
-/// The version data of QEMU 11.1, without the NUL.
-pub(super) const QEMU_VERSION: &str = r#"{"capabilities": {"migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, "max_msg_fds": 16, "max_data_xfer_size": 1048576, "pgsizes": 4096, "max_dma_maps": 65535, "write_multiple": true}}"#;
+/// The version data of QEMU 11.1.2 as it sends them, without the NUL.
+pub(super) const QEMU_VERSION: &str = r#"{"capabilities": {"pgsizes": 4096, "max_msg_fds": 16, "max_dma_maps": 65535, "max_data_xfer_size": 1048576, "migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, "write_multiple": true}}"#;
 
 /// A message.
 pub(super) fn message(id: u16, command: Command, flags: u32, payload: &[u8]) -> Vec<u8> {
