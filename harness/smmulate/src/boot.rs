@@ -11,8 +11,8 @@ use standin::machine::{Machine, Size};
 use standin::protocol::{Server, Stop};
 
 use crate::cli::Boot;
-use crate::input_error;
 use crate::serve::{machine_error, prepare, report, say_what_happens};
+use crate::{FAILED, input_error};
 
 /// Where a script is put in the machine.
 const SCRIPT: &str = "/run/script";
@@ -31,15 +31,47 @@ pub(crate) fn boot(args: &Boot) -> ExitCode {
         Err(why) => return input_error(&format!("no folder can be made for sockets: {why}")),
     };
     let run = || {
-        let options = options(args, &folder.0)?;
+        let sockets = args.connect.as_deref().unwrap_or(&folder.0);
+        let options = options(args, &folder.0, sockets)?;
+        if let Some(sockets) = &args.connect {
+            let command =
+                qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
+            return connect(args, sockets, &machine, command).map(|ending| (None, ending));
+        }
         let (host, server) = prepare(&machine, &args.hardware, &folder.0, false)?;
         let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-        run(args, host, server, command)
+        run(args, host, server, command).map(|(host, ending)| (Some(host), ending))
     };
     match run() {
         Ok((host, ending)) => finish(args, host, &ending),
         Err(why) => input_error(&why),
     }
+}
+
+/// Runs QEMU on sockets that another process serves. Its end is seen by the sockets that it takes away.
+fn connect(
+    args: &Boot,
+    sockets: &Path,
+    machine: &Machine,
+    command: std::process::Command,
+) -> Result<Ending, String> {
+    let first = sockets.join(machine.socket_name(0));
+    if !first.exists() {
+        return Err(format!(
+            "`{}` is not there: `smmulate serve {} --dir {}` makes it",
+            first.display(),
+            args.hardware.platform.display(),
+            sockets.display()
+        ));
+    }
+    let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
+    let until = Instant::now() + Duration::from_secs(args.timeout);
+    let lost = || (!first.exists()).then(|| "the server has ended".to_owned());
+    // Some QEMUs abort when they lose their server: that is the cause then, not their words.
+    Ok(match (console.finish(until, lost).0, lost()) {
+        (Ending::Exited(..), Some(why)) => Ending::PeerLost(why),
+        (ending, _) => ending,
+    })
 }
 
 /// Serves on a thread of its own while QEMU runs.
@@ -68,11 +100,7 @@ fn run(
     }
 }
 
-fn finish(args: &Boot, host: Host, ending: &Ending) -> ExitCode {
-    let board = match host.finish() {
-        Ok(board) => board,
-        Err(why) => return input_error(&format!("the recording cannot be written: {why}")),
-    };
+fn finish(args: &Boot, host: Option<Host>, ending: &Ending) -> ExitCode {
     match ending {
         Ending::PoweredOff => {}
         Ending::Panicked(line) => anstream::eprintln!("the kernel panicked: {line}"),
@@ -87,7 +115,14 @@ fn finish(args: &Boot, host: Host, ending: &Ending) -> ExitCode {
             );
         }
     }
-    report(&board, args.hardware.json.as_deref(), *ending == Ending::PoweredOff)
+    let good = *ending == Ending::PoweredOff;
+    match host.map(Host::finish) {
+        Some(Ok(board)) => report(&board, args.hardware.json.as_deref(), good),
+        Some(Err(why)) => input_error(&format!("the recording cannot be written: {why}")),
+        // The process that serves tells what happened.
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+    }
 }
 
 /// Stops the server when it is dropped.
@@ -124,7 +159,7 @@ impl Drop for Scratch {
     }
 }
 
-fn options(args: &Boot, folder: &Path) -> Result<Options, String> {
+fn options(args: &Boot, folder: &Path, sockets: &Path) -> Result<Options, String> {
     let (kernel, initrd) = kernel(args)?;
     let mut append = args.append.clone();
     let mut files = Vec::new();
@@ -156,7 +191,7 @@ fn options(args: &Boot, folder: &Path) -> Result<Options, String> {
         initrd,
         append,
         description: if args.acpi { Description::Acpi } else { Description::DeviceTree },
-        sockets: folder.to_owned(),
+        sockets: sockets.to_owned(),
         drives: args.drive.iter().map(|image| Drive { image: image.clone(), writable: false }).collect(),
         no_posted_writes: args.no_posted_writes,
         reboot: args.reboot,

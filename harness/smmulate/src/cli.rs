@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// Serve the SMMUs and endpoints of a platform as PCI functions, for QEMU to connect to
     Serve(Serve),
     /// Boot an unmodified Linux in QEMU on the SMMUs and endpoints of a platform
-    Boot(Boot),
+    Boot(Box<Boot>),
     /// Run a recording of `boot` or `serve` again, without QEMU, and compare
     Replay(Replay),
 }
@@ -50,7 +50,7 @@ pub(crate) enum Command {
 /// What `serve` and `boot` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Hardware {
-    /// A platform: the [psmmu], [endpoint] and [fault] tables of a scenario file
+    /// A platform: the psmmu, endpoint and fault tables of a scenario file
     #[arg(value_name = "PLATFORM")]
     pub(crate) platform: PathBuf,
     /// Let simulated time pass while the SMMUs are used; without it they answer at once
@@ -122,6 +122,9 @@ pub(crate) struct Boot {
     /// Let every register write wait for its answer
     #[arg(long)]
     pub(crate) no_posted_writes: bool,
+    /// Connect to the sockets that `smmulate serve` has made in this folder, for the same platform
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["timed", "disk", "record", "trace", "json"])]
+    pub(crate) connect: Option<PathBuf>,
     /// Start again when the machine reboots
     #[arg(long)]
     pub(crate) reboot: bool,

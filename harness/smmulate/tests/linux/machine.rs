@@ -1,8 +1,9 @@
 //! Runs `smmulate boot` and reads what it says.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
 
@@ -95,33 +96,59 @@ fn cache() -> PathBuf {
     from("SMMULATE_CACHE").or_else(|| from("XDG_CACHE_HOME").map(|d| d.join("smmulate"))).unwrap_or_else(home)
 }
 
+/// Whether QEMU and a kernel are there.
+///
+/// # Panics
+/// They are missing and required.
+fn is_there(kernel: Kernel) -> bool {
+    let kernel = kernel.word();
+    let parts = [cache().join("bin/qemu-system-aarch64"), cache().join(kernel).join("Image")];
+    let Some(missing) = parts.iter().find(|part| !part.exists()) else { return true };
+    let what = format!("{} is missing: `harness/standin/prepare` gets it", missing.display());
+    let required = std::env::var("SMMULATE_LINUX").unwrap_or_default();
+    assert!(!required.split(' ').any(|word| word == kernel), "{what}");
+    eprintln!("skipped: {what}");
+    false
+}
+
+/// A folder of this test's own.
+fn folder() -> PathBuf {
+    let name = std::thread::current().name().unwrap_or("boot").replace("::", "-");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The command that boots, without what says where its results go.
+fn command(boot: &Boot<'_>, folder: &Path) -> Command {
+    let (platform, script) = (folder.join("platform.toml"), folder.join("script"));
+    std::fs::write(&platform, boot.platform).unwrap();
+    std::fs::write(&script, boot.script).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smmulate"));
+    command.arg("boot").arg(&platform).args(["--kernel", boot.kernel.word()]).arg("--run").arg(&script);
+    command.arg("--cpus").arg(boot.cpus.max(2).to_string());
+    command.arg("--append").arg(format!("quiet panic=-1 {}", boot.append));
+    if !boot.args.contains(&"--timeout") {
+        command.args(["--timeout", "120"]);
+    }
+    command.args(boot.args);
+    command
+}
+
 /// Boots, unless parts are missing.
 ///
 /// # Panics
 /// The machine does not power off by itself, or parts are missing and required.
 pub(crate) fn boot(boot: &Boot<'_>) -> Option<Ran> {
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let kernel = boot.kernel.word();
-    let parts = [cache().join("bin/qemu-system-aarch64"), cache().join(kernel).join("Image")];
-    if let Some(missing) = parts.iter().find(|part| !part.exists()) {
-        let what = format!("{} is missing: `harness/standin/prepare` gets it", missing.display());
-        let required = std::env::var("SMMULATE_LINUX").unwrap_or_default();
-        assert!(!required.split(' ').any(|word| word == kernel), "{what}");
-        eprintln!("skipped: {what}");
+    if !is_there(boot.kernel) {
         return None;
     }
-    let name = std::thread::current().name().unwrap_or("boot").replace("::", "-");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    let (platform, script, json) = (folder.join("platform.toml"), folder.join("script"), folder.join("json"));
-    std::fs::write(&platform, boot.platform).unwrap();
-    std::fs::write(&script, boot.script).unwrap();
+    let folder = folder();
+    let json = folder.join("json");
     let recording = boot.record.then(|| folder.join("recording"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smmulate"));
-    command.arg("boot").arg(&platform).args(["--kernel", kernel, "--timeout", "120"]);
-    command.arg("--run").arg(&script).arg("--json").arg(&json);
-    command.arg("--cpus").arg(boot.cpus.max(2).to_string());
-    command.arg("--append").arg(format!("quiet panic=-1 {}", boot.append)).args(boot.args);
+    let mut command = command(boot, &folder);
+    command.arg("--json").arg(&json);
     if let Some(recording) = &recording {
         command.arg("--record").arg(recording);
     }
@@ -132,6 +159,61 @@ pub(crate) fn boot(boot: &Boot<'_>) -> Option<Ran> {
     assert!(console.contains("reboot: Power down"), "{console}\n{errors}");
     let summary = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
     Some(Ran { status: output.status.code().unwrap_or(-1), console, summary, recording })
+}
+
+/// Boots on somebody else's sockets; all that is said.
+pub(crate) fn connect(boot: &Boot<'_>) -> String {
+    let output = command(boot, &folder()).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).replace('\r', "")
+}
+
+/// A running `smmulate serve`. Nobody else boots meanwhile.
+pub(crate) struct Server {
+    process: Child,
+    folder: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Serves a platform, unless parts are missing.
+pub(crate) fn serve(platform: &str) -> Option<Server> {
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !is_there(Kernel::Small) {
+        return None;
+    }
+    let file = folder().join("served.toml");
+    std::fs::write(&file, platform).unwrap();
+    // Paths of sockets must be short.
+    let sockets = std::env::temp_dir().join(format!("smmulate-test-{}", std::process::id()));
+    let process = Command::new(env!("CARGO_BIN_EXE_smmulate"))
+        .arg("serve")
+        .arg(&file)
+        .arg("--dir")
+        .arg(&sockets)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let last = sockets.join("tester.sock");
+    while !last.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Some(Server { process, folder: sockets.display().to_string(), _alone: alone })
+}
+
+impl Server {
+    pub(crate) fn folder(&self) -> &str {
+        &self.folder
+    }
+    /// Ends it by a signal; its summary.
+    pub(crate) fn stop(mut self) -> String {
+        Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        let mut text = String::new();
+        self.process.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.process.wait().unwrap();
+        let _ = std::fs::remove_dir_all(&self.folder);
+        text
+    }
 }
 
 impl Ran {

@@ -272,6 +272,39 @@ fn models_with_time_serve_as_well_and_a_recording_plays_the_same() {
     }
 }
 
+#[test]
+fn either_side_is_killed_and_comes_again() {
+    let platform = &two_with_cmdqv("");
+    let busy = &format!(
+        "{SCRIPT_DISKS} d=$(disk 02); echo kept | dd of=$d bs=512 conv=sync oflag=direct 2>/dev/null; echo ready
+        while :; do dd if=/dev/zero of=$d bs=64k seek=1 count=64 oflag=direct 2>/dev/null; done"
+    );
+    let look = &format!("{SCRIPT_DISKS} d=$(disk 02); echo disk says $(head -c 4 $d)");
+    let Some(server) = machine::serve(platform) else { return };
+    let args = &["--connect", server.folder(), "--timeout", "9"];
+    let killed = machine::connect(&Boot { platform, script: busy, args, ..Boot::default() });
+    assert!(killed.contains("ready") && !killed.contains("Power down"), "{killed}");
+    let args = &["--connect", server.folder()];
+    let again = machine::connect(&Boot { platform, script: look, args, ..Boot::default() });
+    assert!(again.contains("disk says kept") && again.contains("Power down"), "{again}");
+    // Now the server ends under a running machine.
+    let summary = std::thread::scope(|scope| {
+        let args = &["--connect", server.folder()];
+        let folder = server.folder().to_owned();
+        let args = args.map(str::to_owned);
+        let lost = scope.spawn(move || {
+            let args = args.each_ref().map(String::as_str);
+            machine::connect(&Boot { platform, script: busy, args: &args, ..Boot::default() })
+        });
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        let summary = server.stop();
+        let lost = lost.join().unwrap();
+        assert!(lost.contains("the server has ended; QEMU was ended"), "{folder} {lost}");
+        summary
+    });
+    assert!(summary.contains("oracle    clean"), "{summary}");
+}
+
 /// The recordings that tests/recordings.rs plays, made anew when asked.
 #[test]
 fn recordings() {
