@@ -217,7 +217,8 @@ fn kernel(args: &Boot) -> Result<(PathBuf, Option<PathBuf>), String> {
             image.display()
         ));
     }
-    Ok((image, Some(args.initrd.clone().unwrap_or_else(|| folder.join("initrd")))))
+    let initrd = || args.initrd.clone().unwrap_or_else(|| folder.join("initrd"));
+    Ok((image, (!args.no_initrd).then(initrd)))
 }
 
 /// Where harness/standin/prepare puts what it gets.

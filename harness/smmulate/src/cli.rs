@@ -92,6 +92,9 @@ pub(crate) struct Boot {
     /// Its initial RAM file system; by default the one that belongs to `small` or `stock`
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
+    /// No initial RAM file system: the root is on a --drive
+    #[arg(long, conflicts_with_all = ["initrd", "run", "file"])]
+    pub(crate) no_initrd: bool,
     /// A script that the machine runs instead of a shell; it powers off afterwards
     #[arg(long, value_name = "SCRIPT")]
     pub(crate) run: Option<PathBuf>,

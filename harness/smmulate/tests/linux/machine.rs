@@ -111,6 +111,15 @@ fn is_there(kernel: Kernel) -> bool {
     false
 }
 
+/// The image of a host that can run guests, unless there is none.
+pub(crate) fn l1() -> Option<String> {
+    let image = std::env::var("SMMULATE_L1").ok().filter(|image| Path::new(image).exists());
+    if image.is_none() {
+        eprintln!("skipped: SMMULATE_L1 names no image of a host with QEMU");
+    }
+    image
+}
+
 /// A folder of this test's own.
 fn folder() -> PathBuf {
     let name = std::thread::current().name().unwrap_or("boot").replace("::", "-");
@@ -125,7 +134,10 @@ fn command(boot: &Boot<'_>, folder: &Path) -> Command {
     std::fs::write(&platform, boot.platform).unwrap();
     std::fs::write(&script, boot.script).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_smmulate"));
-    command.arg("boot").arg(&platform).args(["--kernel", boot.kernel.word()]).arg("--run").arg(&script);
+    command.arg("boot").arg(&platform).args(["--kernel", boot.kernel.word()]);
+    if !boot.script.is_empty() {
+        command.arg("--run").arg(&script);
+    }
     command.arg("--cpus").arg(boot.cpus.max(2).to_string());
     command.arg("--append").arg(format!("quiet panic=-1 {}", boot.append));
     if !boot.args.contains(&"--timeout") {
