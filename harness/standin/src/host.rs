@@ -149,6 +149,7 @@ impl protocol::Board for Host {
     fn connected(&mut self, function: usize) {
         self.clients += 1;
         info!("{}: connected", self.board.name_of(function));
+        self.end(function, &mut Outbox::default(), || Event::Connected);
     }
 
     fn disconnected(&mut self, function: usize, why: &Closed) {

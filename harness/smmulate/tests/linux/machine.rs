@@ -85,7 +85,7 @@ pub(crate) fn bad_dma(addr: &str) -> String {
         r() {{ busybox devmem $(printf '0x%x' $((bar + $1))) 32 $2; }}
         r 8 {addr}; r 12 0; r 16 8; r 4 1
         [ $(r 28) = 0x00000001 ] && echo refused
-        sleep 0.5; dmesg | grep event"
+        sleep 1.5; dmesg | grep event"
     )
 }
 

@@ -80,6 +80,8 @@ impl Surroundings for Around {
 
     fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
         if self.doorbells.contains(&addr) {
+            let intid = bytes.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+            self.record(Record::InterruptRaised { intid, smmu: Some(self.smmu) });
             self.send(addr, bytes);
             return Ok(());
         }
