@@ -51,13 +51,19 @@ pub fn read_file(path: &Path) -> Result<Scenario, Rejected> {
     parse(&shown, &text, &Folder(path.parent().unwrap_or(Path::new("."))))
 }
 
-/// Reads a scenario from a file; also hands over the preset files that it names by path, as (path, text), so that it can be
-/// read again without them.
+/// Reads a scenario from a file, with `more` added to its text; also hands over the preset files that it names by path, as
+/// (path, text), so that it can be read again without them.
 ///
 /// # Errors
 /// As [`read_file`].
-pub fn read_file_with_presets(path: &Path) -> Result<(Scenario, Vec<(String, String)>), Rejected> {
-    let text = read_text(path)?;
+pub fn read_file_with_presets(
+    path: &Path,
+    more: &str,
+) -> Result<(Scenario, Vec<(String, String)>), Rejected> {
+    let mut text = read_text(path)?;
+    if !more.is_empty() {
+        text = format!("{}\n\n{more}", text.trim_end());
+    }
     let library =
         Remembering { folder: Folder(path.parent().unwrap_or(Path::new("."))), read: RefCell::default() };
     let scenario = parse(&path.display().to_string(), &text, &library)?;

@@ -8,9 +8,9 @@ use standin::boot::{Console, Description, Drive, Ending, Options, qemu};
 use standin::host::Host;
 use standin::initrd;
 use standin::machine::{Machine, Size};
-use standin::protocol::{Server, Stop};
 
 use crate::cli::Boot;
+use crate::linux::{Scratch, default_qemu, prepared, run, tell};
 use crate::serve::{machine_error, prepare, report, say_what_happens};
 use crate::{FAILED, input_error};
 
@@ -21,7 +21,7 @@ const SCRIPT: &str = "/run/script";
 pub(crate) fn boot(args: &Boot) -> ExitCode {
     say_what_happens(tracing::Level::WARN);
     let size = Size { cpus: args.cpus, memory_bytes: args.memory, virtualization: !args.no_el2 };
-    let machine = match Machine::read(&args.hardware.platform, size) {
+    let machine = match args.hardware.machine(size) {
         Ok(machine) => machine,
         Err(why) => return machine_error(&why),
     };
@@ -40,7 +40,7 @@ pub(crate) fn boot(args: &Boot) -> ExitCode {
         }
         let (host, server) = prepare(&machine, &args.hardware, &folder.0, false)?;
         let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-        run(args, host, server, command).map(|(host, ending)| (Some(host), ending))
+        run(args.timeout, host, server, command).map(|(host, ending, _)| (Some(host), ending))
     };
     match run() {
         Ok((host, ending)) => finish(args, host, &ending),
@@ -74,88 +74,15 @@ fn connect(
     })
 }
 
-/// Serves on a thread of its own while QEMU runs.
-fn run(
-    args: &Boot,
-    mut host: Host,
-    mut server: Server,
-    command: std::process::Command,
-) -> Result<(Host, Ending), String> {
-    let stop = server.stop();
-    let serving = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
-        let ended = server.run(&mut host);
-        (host, ended)
-    });
-    let serving = serving.map_err(|why| format!("no thread can be made: {why}"))?;
-    let ended = Ended(stop);
-    let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
-    let until = Instant::now() + Duration::from_secs(args.timeout);
-    let lost = || serving.is_finished().then(|| "the models' side has ended".to_owned());
-    let (ending, _) = console.finish(until, lost);
-    drop(ended);
-    match serving.join() {
-        Ok((host, Ok(_))) => Ok((host, ending)),
-        Ok((_, Err(why))) => Err(why.to_string()),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
-
 fn finish(args: &Boot, host: Option<Host>, ending: &Ending) -> ExitCode {
-    match ending {
-        Ending::PoweredOff => {}
-        Ending::Panicked(line) => anstream::eprintln!("the kernel panicked: {line}"),
-        Ending::Exited(status, words) => {
-            anstream::eprintln!("QEMU ended ({status}) before the machine was powered off\n{words}");
-        }
-        Ending::PeerLost(why) => anstream::eprintln!("{why}; QEMU was ended"),
-        Ending::TimedOut => {
-            anstream::eprintln!(
-                "not over after {} s; QEMU was ended. --timeout gives it longer",
-                args.timeout
-            );
-        }
-    }
+    tell(ending, args.timeout);
     let good = *ending == Ending::PoweredOff;
     match host.map(Host::finish) {
-        Some(Ok(board)) => report(&board, args.hardware.json.as_deref(), good),
+        Some(Ok(board)) => report(&board, args.hardware.json.as_deref(), good, None),
         Some(Err(why)) => input_error(&format!("the recording cannot be written: {why}")),
         // The process that serves tells what happened.
         None if good => ExitCode::SUCCESS,
         None => ExitCode::from(FAILED),
-    }
-}
-
-/// Stops the server when it is dropped.
-struct Ended(Stop);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
-/// A folder that is removed with all that is in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> std::io::Result<Self> {
-        let base = std::env::temp_dir();
-        let mut n = 0;
-        loop {
-            let path = base.join(format!("smmulate-{}-{n}", std::process::id()));
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => n += 1,
-                Err(why) => return Err(why),
-            }
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed is left for the system to clean.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -193,6 +120,7 @@ fn options(args: &Boot, folder: &Path, sockets: &Path) -> Result<Options, String
         description: if args.acpi { Description::Acpi } else { Description::DeviceTree },
         sockets: sockets.to_owned(),
         drives: args.drive.iter().map(|image| Drive { image: image.clone(), writable: false }).collect(),
+        cpu: "max",
         no_posted_writes: args.no_posted_writes,
         reboot: args.reboot,
         interactive: args.run.is_none() && std::io::IsTerminal::is_terminal(&std::io::stdin()),
@@ -209,28 +137,8 @@ fn kernel(args: &Boot) -> Result<(PathBuf, Option<PathBuf>), String> {
         }
         return Ok((args.kernel.clone(), args.initrd.clone()));
     };
-    let folder = cache().join(word);
-    let image = folder.join("Image");
-    if !image.exists() {
-        return Err(format!(
-            "`{}` is not there: `harness/standin/prepare {word}` gets it, or name a kernel with --kernel",
-            image.display()
-        ));
-    }
-    let initrd = || args.initrd.clone().unwrap_or_else(|| folder.join("initrd"));
-    Ok((image, (!args.no_initrd).then(initrd)))
-}
-
-/// Where harness/standin/prepare puts what it gets.
-fn cache() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    from("SMMULATE_CACHE")
-        .or_else(|| from("XDG_CACHE_HOME").map(|d| d.join("smmulate")))
-        .or_else(|| from("HOME").map(|d| d.join(".cache/smmulate")))
-        .unwrap_or_else(|| PathBuf::from(".cache/smmulate"))
-}
-
-fn default_qemu() -> PathBuf {
-    let prepared = cache().join("bin/qemu-system-aarch64");
-    if prepared.exists() { prepared } else { PathBuf::from("qemu-system-aarch64") }
+    let image = prepared(word, "Image").map_err(|why| format!("{why}, or name a kernel with --kernel"))?;
+    let initrd = || args.initrd.clone().unwrap_or_else(|| image.with_file_name("initrd"));
+    let initrd = (!args.no_initrd).then(initrd);
+    Ok((image, initrd))
 }

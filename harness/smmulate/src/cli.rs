@@ -43,7 +43,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Boot an unmodified Linux in QEMU on the SMMUs and endpoints of a platform
     Boot(Box<Boot>),
-    /// Run a recording of `boot` or `serve` again, without QEMU, and compare
+    /// Boot Linux with KVM on a platform, and run the platform's VMs in it: their SMMUs are those of a real QEMU
+    Nested(Box<Nested>),
+    /// Run a recording of `boot`, `nested` or `serve` again, without QEMU, and compare
     Replay(Replay),
 }
 
@@ -56,6 +58,9 @@ pub(crate) struct Hardware {
     /// Let simulated time pass while the SMMUs are used; without it they answer at once
     #[arg(long)]
     pub(crate) timed: bool,
+    /// A fault of the hardware, beside those of the file: drop-tlbi@smmu0,nth=100,times=1000000
+    #[arg(long, value_name = "KIND@NAME[,KEY=VALUE...]")]
+    pub(crate) fault: Vec<Fault>,
     /// Storage of an NVMe endpoint; by default 1 GiB in memory
     #[arg(long, value_name = "NAME=FILE")]
     pub(crate) disk: Vec<Pair>,
@@ -140,6 +145,42 @@ pub(crate) struct Boot {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Nested {
+    #[command(flatten)]
+    pub(crate) hardware: Hardware,
+    /// The image that the guests' QEMU comes from; by default the one that harness/standin/prepare has made
+    #[arg(long, value_name = "IMAGE", env = "SMMULATE_HOST")]
+    pub(crate) host: Option<PathBuf>,
+    /// A script that the guests run instead of writing to their disks and comparing
+    #[arg(long, value_name = "SCRIPT")]
+    pub(crate) run: Option<PathBuf>,
+    /// MiB that are written to each disk and compared
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) mib: u32,
+    /// Start each guest's QEMU so many times, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) lives: u32,
+    /// Let each guest boot so many times in one QEMU
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) boots: u32,
+    /// Words for the guests' kernel command line
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// QEMU 11.1 or newer for the host; by default the one that harness/standin/prepare has got, or that of the system
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// CPUs of the host
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) cpus: u32,
+    /// Memory of the host; by default 512 MiB more than its guests have
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<u64>,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// A recording
     #[arg(value_name = "FILE")]
@@ -150,6 +191,37 @@ pub(crate) struct Replay {
     /// Write the summary as JSON; `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A fault, as a table of a scenario file without its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(String);
+
+impl Fault {
+    /// Tables for the end of a scenario file.
+    pub(crate) fn tables(faults: &[Self]) -> String {
+        let table = |(i, fault): (usize, &Self)| format!("[fault.option{}]\n{}", i + 1, fault.0);
+        faults.iter().enumerate().map(table).collect()
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |word: &str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        };
+        let mut words = text.split(',');
+        let head = words.next().and_then(|head| head.split_once('@')).filter(|(k, at)| plain(k) && plain(at));
+        let (kind, at) = head.ok_or("a fault is KIND@NAME, like drop-tlbi@smmu0")?;
+        let mut table = format!("kind = \"{kind}\"\nat = \"{at}\"\n");
+        for word in words {
+            let pair = word.split_once('=').filter(|(key, value)| plain(key) && plain(value));
+            let (key, value) = pair.ok_or_else(|| format!("`{word}` is no KEY=VALUE, like nth=100"))?;
+            table.push_str(&format!("{key} = {value}\n"));
+        }
+        Ok(Self(table))
+    }
 }
 
 /// A name and a file.

@@ -7,7 +7,9 @@
 mod boot;
 mod check;
 mod cli;
+mod linux;
 mod list;
+mod nested;
 mod pool;
 mod progress;
 mod replay;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(args) => serve::serve(&args),
         Command::Boot(args) => boot::boot(&args),
+        Command::Nested(args) => nested::nested(&args),
         Command::Replay(args) => replay::replay(&args),
     }
 }

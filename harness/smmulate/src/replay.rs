@@ -44,7 +44,7 @@ pub(crate) fn replay(args: &Replay) -> ExitCode {
     for divergence in &replayed.divergences {
         anstream::println!("differs   {divergence}");
     }
-    let code = report(&board, args.json.as_deref(), replayed.differing == 0);
+    let code = report(&board, args.json.as_deref(), replayed.differing == 0, None);
     if args.json.as_deref() != Some(std::path::Path::new("-")) {
         match replayed.differing {
             0 => anstream::println!("replay    {} entries, all as recorded", replayed.entries),

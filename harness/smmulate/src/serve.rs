@@ -7,19 +7,19 @@ use std::process::ExitCode;
 
 use standin::board::{Board, Disk};
 use standin::host::Host;
-use standin::machine::{Machine, Size};
+use standin::machine::{Machine, MachineError, Size};
 use standin::memory::Memory;
 use standin::protocol::{Server, Settings};
 use standin::summary;
 
-use crate::cli::{Hardware, Serve};
+use crate::cli::{Fault, Hardware, Serve};
 use crate::{FAILED, INPUT, input_error};
 
 /// Serves until stopped by a signal; the summary goes to stdout.
 pub(crate) fn serve(args: &Serve) -> ExitCode {
     say_what_happens(tracing::Level::INFO);
     let size = Size { cpus: 1, memory_bytes: 1 << 30, virtualization: false };
-    let machine = match Machine::read(&args.hardware.platform, size) {
+    let machine = match args.hardware.machine(size) {
         Ok(machine) => machine,
         Err(why) => return machine_error(&why),
     };
@@ -41,6 +41,13 @@ pub(crate) fn serve(args: &Serve) -> ExitCode {
     finish(host, &args.hardware)
 }
 
+impl Hardware {
+    /// The machine that is meant.
+    pub(crate) fn machine(&self, size: Size) -> Result<Machine, MachineError> {
+        Machine::read(&self.platform, &Fault::tables(&self.fault), size)
+    }
+}
+
 /// Log lines of at least this level go to stderr, or those that RUST_LOG names.
 pub(crate) fn say_what_happens(level: tracing::Level) {
     let filter =
@@ -55,8 +62,8 @@ pub(crate) fn say_what_happens(level: tracing::Level) {
 }
 
 /// The message of a machine that cannot be.
-pub(crate) fn machine_error(why: &standin::machine::MachineError) -> ExitCode {
-    if let standin::machine::MachineError::Rejected(rejected) = why {
+pub(crate) fn machine_error(why: &MachineError) -> ExitCode {
+    if let MachineError::Rejected(rejected) = why {
         crate::check::print_rejected(rejected);
         return ExitCode::from(INPUT);
     }
@@ -104,16 +111,26 @@ fn finish(host: Host, args: &Hardware) -> ExitCode {
         Ok(board) => board,
         Err(why) => return input_error(&format!("the recording cannot be written: {why}")),
     };
-    report(&board, args.json.as_deref(), true)
+    report(&board, args.json.as_deref(), true, None)
 }
 
-/// Prints or writes the summary. Failed if the oracle has found something, or `good` says so.
-pub(crate) fn report(board: &Board, json: Option<&Path>, good: bool) -> ExitCode {
+/// Prints or writes the summary; `more` is added to what machines read. Failed if the oracle has found something, or `good`
+/// says so.
+pub(crate) fn report(
+    board: &Board,
+    json: Option<&Path>,
+    good: bool,
+    more: Option<(&str, serde_json::Value)>,
+) -> ExitCode {
     if json != Some(Path::new("-")) {
         anstream::print!("{}", summary::text(board));
     }
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&summary::json(board)).expect("a JSON value is printable");
+        let mut value = summary::json(board);
+        if let Some((key, more)) = more {
+            value[key] = more;
+        }
+        let text = serde_json::to_string_pretty(&value).expect("a JSON value is printable");
         if path == Path::new("-") {
             anstream::println!("{text}");
         } else if let Err(why) = std::fs::write(path, text + "\n") {

@@ -11,6 +11,7 @@ pub mod host;
 pub mod initrd;
 pub mod machine;
 pub mod memory;
+pub mod nested;
 pub mod platform;
 pub mod protocol;
 pub mod replay;

@@ -10,6 +10,7 @@ use crate::boot::layout::{self, Layout, LayoutError};
 use crate::boot::virt;
 use crate::host::Host;
 use crate::memory::Memory;
+use crate::nested::Guest;
 use crate::platform::{Kind, Platform, Unfit};
 use crate::protocol::{Endpoint, EndpointError, Server, ServerError, Settings};
 use crate::tape::Header;
@@ -84,6 +85,8 @@ pub struct Machine {
     pub platform: Platform,
     /// The address plan.
     pub layout: Layout,
+    /// The guests that the file tells of, for a nested run.
+    pub guests: Vec<Guest>,
     /// The file as the user named it, and its text.
     file: (String, String),
     /// Texts of presets that it names by path.
@@ -91,13 +94,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine of a platform file.
+    /// The machine of a platform file. `more` is added to its text.
     ///
     /// # Errors
     /// The file is wrong, or describes what a stand-in cannot be.
-    pub fn read(path: &Path, size: Size) -> Result<Self, MachineError> {
-        let (scenario, presets) =
-            scenario::load::read_file_with_presets(path).map_err(|r| MachineError::Rejected(Box::new(r)))?;
+    pub fn read(path: &Path, more: &str, size: Size) -> Result<Self, MachineError> {
+        let (scenario, presets) = scenario::load::read_file_with_presets(path, more)
+            .map_err(|r| MachineError::Rejected(Box::new(r)))?;
         Self::of(&scenario, presets, size)
     }
 
@@ -128,7 +131,24 @@ impl Machine {
             config.lines.gerror = Some(place.wires.gerror);
             config.cmdqv_line = config.cmdqv.is_some().then_some(place.wires.cmdqv);
         }
-        Ok(Self { platform, layout, file: (scenario.path.clone(), scenario.text.clone()), presets })
+        let guests = Guest::all(scenario);
+        Ok(Self { platform, layout, guests, file: (scenario.path.clone(), scenario.text.clone()), presets })
+    }
+
+    /// The same with CPUs and memory of another size.
+    ///
+    /// # Errors
+    /// It does not fit into QEMU's machine.
+    pub fn resized(mut self, size: Size) -> Result<Self, MachineError> {
+        self.layout = Layout::new(&described(&self.platform, size)).map_err(MachineError::Layout)?;
+        Ok(self)
+    }
+
+    /// The name of the endpoint at a place like `0000:00:02.0`, or the place if there is none.
+    pub fn name_at<'a>(&'a self, place: &'a str) -> &'a str {
+        let bdf = place.strip_prefix("0000:").unwrap_or(place);
+        let found = self.layout.endpoints().find(|(at, _)| at.to_string() == bdf);
+        found.map_or(place, |(_, endpoint)| &endpoint.name)
     }
 
     /// Disks in memory for all NVMe endpoints, of these sizes where any are given.

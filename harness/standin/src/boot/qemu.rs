@@ -49,6 +49,8 @@ pub struct Options {
     pub sockets: PathBuf,
     /// Block devices.
     pub drives: Vec<Drive>,
+    /// Model of the CPUs, as QEMU calls it.
+    pub cpu: &'static str,
     /// Whether each MMIO write waits for the server's answer.
     pub no_posted_writes: bool,
     /// Whether QEMU starts again, rather than ends, when Linux reboots.
@@ -77,7 +79,7 @@ pub struct Files {
 /// QEMU is missing, too old or fails; a file cannot be written; its device tree is unknown.
 pub fn command(layout: &Layout, options: &Options, folder: &Path) -> Result<Command, Error> {
     check_version(&options.program)?;
-    let dumped = dump_device_tree(&options.program, layout, folder)?;
+    let dumped = dump_device_tree(&options.program, layout, options.cpu, folder)?;
     let files = write_files(layout, options.description, &dumped, folder)?;
     let mut command = Command::new(&options.program);
     command.args(command_line(layout, options, &files));
@@ -110,12 +112,17 @@ fn parse_version(says: &str) -> Option<(u32, u32)> {
 ///
 /// # Errors
 /// QEMU fails, or the file cannot be written or read.
-pub fn dump_device_tree(program: &Path, layout: &Layout, folder: &Path) -> Result<Vec<u8>, Error> {
+pub fn dump_device_tree(
+    program: &Path,
+    layout: &Layout,
+    cpu: &str,
+    folder: &Path,
+) -> Result<Vec<u8>, Error> {
     let path = folder.join("virt.dtb");
     let mut dump = OsString::from("dumpdtb=");
     dump.push(quoted(&path));
     let output = Command::new(program)
-        .args(machine(layout))
+        .args(machine(layout, cpu))
         .arg("-machine")
         .arg(dump)
         .stdin(Stdio::null())
@@ -155,7 +162,7 @@ pub fn write_files(
 
 /// The whole command line, without the program.
 pub fn command_line(layout: &Layout, options: &Options, files: &Files) -> Vec<OsString> {
-    let mut line = Line(machine(layout));
+    let mut line = Line(machine(layout, options.cpu));
     line.device(&format!("pxb-pcie,bus_nr={HIDDEN_BUS},id=pxb,bus=pcie.0,addr={HIDDEN_SLOT:#x}"));
     for (i, place) in layout.smmus.iter().enumerate() {
         let (port, slot) = (place.root_port.device, i + 1);
@@ -197,14 +204,14 @@ pub fn command_line(layout: &Layout, options: &Options, files: &Files) -> Vec<Os
 }
 
 /// What decides over the device tree: equal for the dump and the run.
-fn machine(layout: &Layout) -> Vec<OsString> {
+fn machine(layout: &Layout, cpu: &str) -> Vec<OsString> {
     let platform = &layout.platform;
     let virtualization = if platform.virtualization { "on" } else { "off" };
     let mib = platform.memory_bytes >> 20;
     let mut line = Line(Vec::new());
     line.pair("-machine", format!("virt,gic-version=2,virtualization={virtualization},memory-backend=ram"));
     line.pair("-object", format!("memory-backend-memfd,id=ram,size={mib}M,share=on"));
-    line.pair("-cpu", "max");
+    line.pair("-cpu", cpu);
     line.pair("-smp", platform.cpus.to_string());
     line.pair("-m", format!("{mib}M"));
     line.pair("-accel", "tcg");
@@ -278,6 +285,7 @@ mod tests {
             description,
             sockets: "S".into(),
             drives: vec![Drive { image: "a,b.ext4".into(), writable: false }],
+            cpu: "max",
             no_posted_writes: true,
             reboot: false,
             interactive: false,
