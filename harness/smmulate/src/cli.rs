@@ -151,11 +151,11 @@ pub(crate) struct Nested {
     /// The image that the guests' QEMU comes from; by default the one that harness/standin/prepare has made
     #[arg(long, value_name = "IMAGE", env = "SMMULATE_HOST")]
     pub(crate) host: Option<PathBuf>,
-    /// A script that the guests run instead of writing to their disks and comparing
+    /// A script that the guests run while they write to their disks
     #[arg(long, value_name = "SCRIPT")]
     pub(crate) run: Option<PathBuf>,
-    /// MiB that are written to each disk and compared
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// MiB that the guests write to each disk, read back and compare; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=128))]
     pub(crate) mib: u32,
     /// Start each guest's QEMU so many times, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use spec::cmdqv::config::PARAM;
 use spec::cmdqv::place::QueueReg;
 use spec::cmdqv::{Place, QueuePage0};
-use spec::smmu::{CommandError, EventNumber, GlobalError, Opcode};
+use spec::smmu::{Command, CommandError, EventNumber, GlobalError, Opcode};
 
 /// Counts of one pSMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct SmmuTally {
     pub commands: BTreeMap<CommandQueue, BTreeMap<u8, u64>>,
     /// Queues that stopped, by queue and CERROR code.
     pub command_errors: BTreeMap<CommandQueue, BTreeMap<u8, u64>>,
-    /// Writes to PROD through a VINTF's own page, by VINTF: no software but the owner's is in that path.
-    pub doorbells: BTreeMap<u8, u64>,
+    /// What the VINTFs did.
+    pub vintfs: BTreeMap<u8, VintfTally>,
     /// DMAs that were translated.
     pub translated: u64,
     /// Of these, those that found everything in a TLB.
@@ -41,6 +41,17 @@ pub struct SmmuTally {
     pub interrupts: u64,
     /// What software did that is not defined, and how often.
     pub lints: BTreeMap<String, u64>,
+}
+
+/// Counts of one VINTF.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VintfTally {
+    /// Writes to PROD through its own page: no software but the owner's is in that path.
+    pub doorbells: u64,
+    /// Commands that were given a VMID other than their own, by VMID.
+    pub vmids: BTreeMap<u16, u64>,
+    /// Commands whose StreamID was replaced, by virtual and physical StreamID.
+    pub sids: BTreeMap<(u32, u32), u64>,
 }
 
 /// Counts of a run.
@@ -68,16 +79,22 @@ impl Tally {
     /// Takes a record.
     pub fn record(&mut self, record: &Record) {
         match record {
-            Record::CommandConsumed { smmu, queue, executed, .. } => {
-                let by_opcode = self.smmu(*smmu).commands.entry(*queue).or_default();
+            Record::CommandConsumed { smmu, queue, raw, executed, .. } => {
+                let smmu = self.smmu(*smmu);
+                let by_opcode = smmu.commands.entry(*queue).or_default();
                 *by_opcode.entry(executed.op().0).or_default() += 1;
+                if let CommandQueue::Vcmdq { vintf, .. } = queue
+                    && raw != executed
+                {
+                    smmu.vintfs.entry(*vintf).or_default().rewritten(*raw, *executed);
+                }
             }
             Record::CommandError { smmu, queue, code, .. } => {
                 *self.smmu(*smmu).command_errors.entry(*queue).or_default().entry(*code).or_default() += 1;
             }
             Record::CmdqvRegister { smmu, offset, .. } => {
                 if let Some(vintf) = self.doorbell_of(*smmu, *offset) {
-                    *self.smmu(*smmu).doorbells.entry(vintf).or_default() += 1;
+                    self.smmu(*smmu).vintfs.entry(vintf).or_default().doorbells += 1;
                 }
             }
             Record::DmaTranslated { smmu, len, tlb_hit, .. } => {
@@ -130,12 +147,6 @@ impl Tally {
 }
 
 impl SmmuTally {
-    /// Commands consumed by queues of this kind with this opcode.
-    pub fn commands_of(&self, of: impl Fn(&CommandQueue) -> bool, opcode: Opcode) -> u64 {
-        let queues = self.commands.iter().filter(|(queue, _)| of(queue));
-        queues.filter_map(|(_, by_opcode)| by_opcode.get(&opcode.0)).sum()
-    }
-
     /// For machines.
     pub fn json(&self) -> Value {
         let queue = |q: &CommandQueue| QueueName(*q).to_string();
@@ -146,9 +157,7 @@ impl SmmuTally {
         json!({
             "commands": queues(&self.commands, opcode_name),
             "command_errors": queues(&self.command_errors, error_name),
-            "doorbells": Value::Object(
-                self.doorbells.iter().map(|(v, n)| (format!("vintf{v}"), json!(n))).collect()
-            ),
+            "vintfs": Value::Object(self.vintfs.iter().map(|(v, t)| (format!("vintf{v}"), t.json())).collect()),
             "translated": self.translated,
             "tlb_hits": self.tlb_hits,
             "bytes": self.bytes,
@@ -174,8 +183,8 @@ impl SmmuTally {
         if self.commands.is_empty() {
             line(format_args!("no commands"));
         }
-        for (vintf, n) in &self.doorbells {
-            line(format_args!("{n} doorbells through the page of VINTF{vintf}"));
+        for (vintf, tally) in &self.vintfs {
+            line(format_args!("VINTF{vintf:<17} {tally}"));
         }
         for (queue, by_code) in &self.command_errors {
             line(format_args!("{} stopped: {}", QueueName(*queue), Counts(by_code, error_name)));
@@ -198,6 +207,42 @@ impl SmmuTally {
             line(format_args!("lint, {n}x: {text}"));
         }
         out
+    }
+}
+
+impl VintfTally {
+    /// A command was executed in other words than its owner wrote.
+    fn rewritten(&mut self, raw: Command, executed: Command) {
+        let has = |field: &str| executed.op().fields().any(|name| name == field);
+        if has("sid") && raw.sid() != executed.sid() {
+            *self.sids.entry((raw.sid() as u32, executed.sid() as u32)).or_default() += 1;
+        }
+        if has("vmid") && raw.vmid() != executed.vmid() {
+            *self.vmids.entry(executed.vmid() as u16).or_default() += 1;
+        }
+    }
+
+    fn json(&self) -> Value {
+        let sids = self.sids.iter().map(|((virt, phys), n)| json!({ "virtual": virt, "physical": phys, "commands": n }));
+        let vmids = self.vmids.iter().map(|(vmid, n)| json!({ "vmid": vmid, "commands": n }));
+        json!({
+            "doorbells": self.doorbells,
+            "vmids": vmids.collect::<Vec<_>>(),
+            "sids": sids.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for VintfTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} doorbells", self.doorbells)?;
+        for (vmid, n) in &self.vmids {
+            write!(f, "; VMID {vmid} put into {n} commands")?;
+        }
+        for ((virt, phys), n) in &self.sids {
+            write!(f, "; StreamID {virt:#x} replaced by {phys:#x} in {n}")?;
+        }
+        Ok(())
     }
 }
 
@@ -252,7 +297,6 @@ fn global_error_name(n: u8) -> String {
 mod test {
     use expect_test::expect;
     use models::bus::Requester;
-    use spec::smmu::Command;
 
     use super::*;
 
@@ -267,6 +311,12 @@ mod test {
         ] {
             let (raw, executed) = (command, command);
             tally.record(&Record::CommandConsumed { smmu: 0, queue, index: 0, raw, executed });
+        }
+        for (raw, executed) in [
+            (Command::tlbi_nh_all(0), Command::tlbi_nh_all(7)),
+            (Command::atc_inv(0x20, None, 0, 0), Command::atc_inv(0x28, None, 0, 0)),
+        ] {
+            tally.record(&Record::CommandConsumed { smmu: 0, queue: vcmdq, index: 0, raw, executed });
         }
         let prod: Place = "VINTF1.LVCMDQ1.PROD".parse().unwrap();
         let direct: Place = "VCMDQ3.PROD".parse().unwrap();
@@ -288,8 +338,8 @@ mod test {
         let text: String = ["smmu0", "smmu1"].iter().zip(&tally.smmus).map(|(n, s)| s.text(n)).collect();
         expect![[r#"
             smmu0     CMDQ                   SYNC 1
-            smmu0     VINTF1.LVCMDQ1=VCMDQ3  TLBI_NH_VA 1  SYNC 2
-            smmu0     2 doorbells through the page of VINTF1
+            smmu0     VINTF1.LVCMDQ1=VCMDQ3  TLBI_NH_ALL 1  TLBI_NH_VA 1  ATC_INV 1  SYNC 2
+            smmu0     VINTF1                 2 doorbells; VMID 7 put into 1 commands; StreamID 0x20 replaced by 0x28 in 1
             smmu0     VINTF1.LVCMDQ1=VCMDQ3 stopped: CERROR_ILL 1
             smmu0     0 DMAs translated (0.0 % from a TLB, 0 bytes), 0 refused, 0 ATS requests, 0 interrupts
             smmu1     no commands
@@ -306,7 +356,8 @@ mod test {
         let json = tally().smmus[0].json();
         assert_eq!(json["commands"]["VINTF1.LVCMDQ1=VCMDQ3"]["SYNC"], 2);
         assert_eq!(json["commands"]["CMDQ"]["SYNC"], 1);
-        assert_eq!(json["doorbells"]["vintf1"], 2);
+        assert_eq!(json["vintfs"]["vintf1"]["doorbells"], 2);
+        assert_eq!(json["vintfs"]["vintf1"]["sids"][0]["physical"], 0x28);
         assert_eq!(json["command_errors"]["VINTF1.LVCMDQ1=VCMDQ3"]["CERROR_ILL"], 1);
     }
 

@@ -69,8 +69,20 @@ pub struct Report {
     pub over: bool,
 }
 
-/// How QEMU's own words begin, and those of its trace.
-const OWN_WORDS: [&str; 2] = ["qemu-system-aarch64:", "iommufd_"];
+/// What QEMU says of itself.
+const QEMU_SAYS: &str = "qemu-system-aarch64: ";
+/// What it says of itself when it is asked to end.
+const ASKED_TO_END: &str = "terminating on signal";
+
+/// What a kernel refuses with, as the C library calls it: EINVAL, ENODEV, EBUSY, EPERM, EOPNOTSUPP, ENOTTY.
+const ERRNOS: [&str; 6] = [
+    "Invalid argument",
+    "No such device",
+    "Device or resource busy",
+    "Operation not permitted",
+    "Operation not supported",
+    "Inappropriate ioctl for device",
+];
 
 impl Report {
     /// Reads the console of the host.
@@ -138,7 +150,7 @@ impl Report {
             }
             for life in lives {
                 if guest.is_impossible() {
-                    if !life.is_refused() {
+                    if life.refusals().next().is_none() {
                         out.push(format!("{name}: was not refused, though a vSMMU of it spans several pSMMUs"));
                     }
                     continue;
@@ -174,11 +186,8 @@ impl Report {
             |who: &str, what: String| writeln!(out, "{who:<9} {what}").expect("a string takes it");
         for (name, lives) in &self.guests {
             for life in lives {
-                if life.is_refused() {
-                    line(name, "QEMU refused:".to_owned());
-                    for words in &life.complaints {
-                        line("", words.clone());
-                    }
+                for words in life.refusals() {
+                    line(name, format!("refused: {words}"));
                 }
                 for boot in &life.boots {
                     line(name, boot.text());
@@ -214,14 +223,17 @@ impl Report {
 }
 
 impl Life {
-    /// QEMU ended before a guest ran.
-    pub fn is_refused(&self) -> bool {
-        self.boots.is_empty() && self.status.is_some_and(|status| status != 0)
+    /// What the kernel has refused to QEMU, in QEMU's words: the errno is at their end.
+    pub fn refusals(&self) -> impl Iterator<Item = &str> {
+        let is_refusal = |words: &&String| ERRNOS.iter().any(|errno| words.ends_with(errno));
+        self.complaints.iter().filter(is_refusal).map(String::as_str)
     }
 
     fn hear(&mut self, said: &str) {
-        if OWN_WORDS.iter().any(|start| said.starts_with(start)) {
-            self.complaints.push(said.to_owned());
+        if let Some((_, words)) = said.split_once(QEMU_SAYS)
+            && !words.starts_with(ASKED_TO_END)
+        {
+            self.complaints.push(words.to_owned());
         }
         let Some((_, words)) = said.split_once("@guest ") else { return };
         let words: Vec<_> = words.split_whitespace().collect();
@@ -281,7 +293,7 @@ impl Life {
         json!({
             "boots": boots.collect::<Vec<_>>(),
             "status": self.status,
-            "refused": self.is_refused(),
+            "refused": self.refusals().collect::<Vec<_>>(),
             "qemu_said": self.complaints,
         })
     }

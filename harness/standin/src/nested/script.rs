@@ -62,7 +62,7 @@ impl Plan {
         }
         for (i, endpoint) in machine.platform.endpoints.iter().enumerate() {
             if endpoint.kind == Kind::Nvme && !taken.contains(&i) {
-                line(format_args!("own {} {} & own=\"$own $!\"", places[i], self.mib));
+                line(format_args!("own {} {} & own=\"$own $!\"", places[i], self.mib.max(1)));
             }
         }
         for guest in &self.guests {
@@ -95,10 +95,6 @@ impl Plan {
         words.extend(["-nodefaults", "-nographic"].map(str::to_owned));
         if self.boots == 1 {
             words.push("-no-reboot".to_owned());
-        }
-        if guest.is_impossible() {
-            // Shows which call was refused, and with what.
-            words.extend(["-trace", "iommufd_*"].map(str::to_owned));
         }
         words
     }
