@@ -149,7 +149,7 @@ pub(crate) struct Nested {
     #[command(flatten)]
     pub(crate) hardware: Hardware,
     /// The image that the guests' QEMU comes from; by default the one that harness/standin/prepare has made
-    #[arg(long, value_name = "IMAGE", env = "SMMULATE_HOST")]
+    #[arg(long, value_name = "IMAGE")]
     pub(crate) host: Option<PathBuf>,
     /// A script that the guests run while they write to their disks
     #[arg(long, value_name = "SCRIPT")]

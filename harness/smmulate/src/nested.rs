@@ -11,8 +11,8 @@ use standin::machine::{Machine, Size};
 use standin::nested::{GUEST, HOST, Plan, Report};
 
 use crate::cli::Nested;
-use crate::linux::{Scratch, default_qemu, prepared, run, tell};
 use crate::input_error;
+use crate::linux::{Scratch, default_qemu, prepared, run, tell};
 use crate::serve::{machine_error, prepare, report, say_what_happens};
 
 /// Where the guests' initial RAM file system is put in the host.

@@ -223,7 +223,10 @@ impl VintfTally {
     }
 
     fn json(&self) -> Value {
-        let sids = self.sids.iter().map(|((virt, phys), n)| json!({ "virtual": virt, "physical": phys, "commands": n }));
+        let sids = self
+            .sids
+            .iter()
+            .map(|((virt, phys), n)| json!({ "virtual": virt, "physical": phys, "commands": n }));
         let vmids = self.vmids.iter().map(|(vmid, n)| json!({ "vmid": vmid, "commands": n }));
         json!({
             "doorbells": self.doorbells,

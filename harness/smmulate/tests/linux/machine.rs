@@ -96,28 +96,22 @@ fn cache() -> PathBuf {
     from("SMMULATE_CACHE").or_else(|| from("XDG_CACHE_HOME").map(|d| d.join("smmulate"))).unwrap_or_else(home)
 }
 
-/// Whether QEMU and a kernel are there.
+/// Whether QEMU and files of parts of harness/standin/prepare are there.
 ///
 /// # Panics
-/// They are missing and required.
-fn is_there(kernel: Kernel) -> bool {
-    let kernel = kernel.word();
-    let parts = [cache().join("bin/qemu-system-aarch64"), cache().join(kernel).join("Image")];
-    let Some(missing) = parts.iter().find(|part| !part.exists()) else { return true };
-    let what = format!("{} is missing: `harness/standin/prepare` gets it", missing.display());
-    let required = std::env::var("SMMULATE_LINUX").unwrap_or_default();
-    assert!(!required.split(' ').any(|word| word == kernel), "{what}");
-    eprintln!("skipped: {what}");
-    false
-}
-
-/// The image of a host that can run guests, unless there is none.
-pub(crate) fn l1() -> Option<String> {
-    let image = std::env::var("SMMULATE_L1").ok().filter(|image| Path::new(image).exists());
-    if image.is_none() {
-        eprintln!("skipped: SMMULATE_L1 names no image of a host with QEMU");
+/// They are missing and their part is required.
+fn is_there(files: &[(&str, &str)]) -> bool {
+    for (part, file) in [("bin", "qemu-system-aarch64")].iter().chain(files) {
+        let path = cache().join(part).join(file);
+        if !path.exists() {
+            let what = format!("{} is missing: `harness/standin/prepare` gets it", path.display());
+            let required = std::env::var("SMMULATE_LINUX").unwrap_or_default();
+            assert!(!required.split(' ').any(|word| word == *part), "{what}");
+            eprintln!("skipped: {what}");
+            return false;
+        }
     }
-    image
+    true
 }
 
 /// A folder of this test's own.
@@ -153,7 +147,7 @@ fn command(boot: &Boot<'_>, folder: &Path) -> Command {
 /// The machine does not power off by itself, or parts are missing and required.
 pub(crate) fn boot(boot: &Boot<'_>) -> Option<Ran> {
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !is_there(boot.kernel) {
+    if !is_there(&[(boot.kernel.word(), "Image")]) {
         return None;
     }
     let folder = folder();
@@ -164,13 +158,56 @@ pub(crate) fn boot(boot: &Boot<'_>) -> Option<Ran> {
     if let Some(recording) = &recording {
         command.arg("--record").arg(recording);
     }
-    let output = command.output().unwrap();
+    let ran = run(command, &json, recording);
     drop(guard);
+    Some(ran)
+}
+
+fn run(mut command: Command, json: &Path, recording: Option<PathBuf>) -> Ran {
+    let output = command.output().unwrap();
     let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(console.contains("reboot: Power down"), "{console}\n{errors}");
-    let summary = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    Some(Ran { status: output.status.code().unwrap_or(-1), console, summary, recording })
+    let summary = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    Ran { status: output.status.code().unwrap_or(-1), console, summary, recording }
+}
+
+/// What to run as guests of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Nested<'a> {
+    pub(crate) platform: &'a str,
+    /// What the guests do beside writing to their disks.
+    pub(crate) script: &'a str,
+    pub(crate) args: &'a [&'a str],
+    pub(crate) record: bool,
+}
+
+/// Runs guests, unless parts are missing.
+///
+/// # Panics
+/// The host does not power off by itself, or parts are missing and required.
+pub(crate) fn nested(nested: &Nested<'_>) -> Option<Ran> {
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !is_there(&[("small", "Image"), ("host", "image")]) {
+        return None;
+    }
+    let folder = folder();
+    let (platform, script, json) = (folder.join("platform.toml"), folder.join("script"), folder.join("json"));
+    std::fs::write(&platform, nested.platform).unwrap();
+    std::fs::write(&script, nested.script).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smmulate"));
+    command.arg("nested").arg(&platform).args(["--timeout", "300"]).args(nested.args);
+    command.arg("--json").arg(&json);
+    if !nested.script.is_empty() {
+        command.arg("--run").arg(&script);
+    }
+    let recording = nested.record.then(|| folder.join("recording"));
+    if let Some(recording) = &recording {
+        command.arg("--record").arg(recording);
+    }
+    let ran = run(command, &json, recording);
+    drop(guard);
+    Some(ran)
 }
 
 /// Boots on somebody else's sockets; all that is said.
@@ -190,7 +227,7 @@ pub(crate) struct Server {
 /// Serves a platform, unless parts are missing.
 pub(crate) fn serve(platform: &str) -> Option<Server> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !is_there(Kernel::Small) {
+    if !is_there(&[("small", "Image")]) {
         return None;
     }
     let file = folder().join("served.toml");
@@ -264,6 +301,27 @@ impl Ran {
         counts.filter_map(|(_, counts)| counts[name].as_u64()).sum()
     }
 
+    /// The whole summary.
+    pub(crate) fn summary(&self) -> &Value {
+        &self.summary
+    }
+    /// What VINTFs have done with commands.
+    pub(crate) fn vintf(&self, smmu: &str, vintf: &str) -> &Value {
+        &self.summary["smmus"][smmu]["vintfs"][vintf]
+    }
+    /// What was not as it must be in a nested run.
+    pub(crate) fn problems(&self) -> &Vec<Value> {
+        self.summary["nested"]["problems"].as_array().unwrap()
+    }
+    /// The last life of a guest.
+    pub(crate) fn guest(&self, name: &str) -> &Value {
+        self.summary["nested"]["seen"]["guests"][name].as_array().unwrap().last().unwrap()
+    }
+    /// VM exits to QEMU while a guest worked, in its last boot.
+    pub(crate) fn exits(&self, name: &str) -> u64 {
+        self.guest(name)["boots"].as_array().unwrap().last().unwrap()["exits"]["qemu"].as_u64().unwrap()
+    }
+
     /// The recording, run again, does what the run did and ends with the same summary.
     pub(crate) fn plays_the_same(&self) {
         let recording = self.recording.as_ref().expect("it was recorded");
@@ -274,7 +332,10 @@ impl Ran {
             .output()
             .unwrap();
         let again: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(again, self.summary);
+        let mut summary = self.summary.clone();
+        // What guests said on the console is no part of a recording.
+        summary.as_object_mut().unwrap().remove("nested");
+        assert_eq!(again, summary);
         assert_eq!(output.status.code(), Some(self.status));
     }
     /// Puts the recording where it ships.

@@ -5,6 +5,7 @@
 //! `SMMULATE_LINUX` names its kernel: `SMMULATE_LINUX="small stock"` skips none.
 
 mod machine;
+mod nested;
 
 use machine::{Boot, Kernel, SCRIPT_DISKS, bad_dma, boot, plain, two_with_cmdqv};
 
@@ -330,26 +331,4 @@ fn recordings() {
         ran.says("written");
         ran.keep_recording(name);
     }
-}
-
-/// QEMU in the machine gives a KVM guest an accelerated SMMU with VCMDQs of its own. The host's image is named by `SMMULATE_L1`:
-/// a root file system with an arm64 QEMU that starts the guest, which writes and compares 8 MiB.
-#[test]
-fn a_guest_owns_its_vcmdqs() {
-    let Some(image) = machine::l1() else { return };
-    let platform = include_str!("../../../../scenarios/platforms/nested-one-psmmu.toml");
-    let words = "root=/dev/vda ro init=/init2 iommufd.allow_unsafe_interrupts=1 k.smp=2 k.run=/run-accel.sh \
-                 k.args=cmdqv=on;0;0x1b36:0x0c01";
-    let args = &["--acpi", "--memory", "1536M", "--no-initrd", "--drive", &image];
-    let Some(ran) = boot(&Boot { platform, append: words, args, ..Boot::default() }) else { return };
-    ran.says("found companion CMDQV device: NVDA200C:00");
-    ran.says("L2-NVME-MD5-OK");
-    // The guest's invalidations are in its own VINTF; the host's, of stage 2, are elsewhere.
-    for opcode in ["TLBI_NH_VA", "SYNC"] {
-        assert!(ran.commands("smmu0", "VINTF1", opcode) > 50, "{opcode}");
-    }
-    assert_eq!(ran.commands("smmu0", "VINTF1", "TLBI_S2_IPA"), 0);
-    assert!(ran.commands("smmu0", "", "TLBI_S2_IPA") > 0);
-    assert_eq!(ran.smmu("smmu0", "aborted"), 0);
-    ran.is_clean();
 }

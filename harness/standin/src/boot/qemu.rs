@@ -112,12 +112,7 @@ fn parse_version(says: &str) -> Option<(u32, u32)> {
 ///
 /// # Errors
 /// QEMU fails, or the file cannot be written or read.
-pub fn dump_device_tree(
-    program: &Path,
-    layout: &Layout,
-    cpu: &str,
-    folder: &Path,
-) -> Result<Vec<u8>, Error> {
+pub fn dump_device_tree(program: &Path, layout: &Layout, cpu: &str, folder: &Path) -> Result<Vec<u8>, Error> {
     let path = folder.join("virt.dtb");
     let mut dump = OsString::from("dumpdtb=");
     dump.push(quoted(&path));

@@ -151,7 +151,9 @@ impl Report {
             for life in lives {
                 if guest.is_impossible() {
                     if life.refusals().next().is_none() {
-                        out.push(format!("{name}: was not refused, though a vSMMU of it spans several pSMMUs"));
+                        out.push(format!(
+                            "{name}: was not refused, though a vSMMU of it spans several pSMMUs"
+                        ));
                     }
                     continue;
                 }
@@ -182,8 +184,7 @@ impl Report {
     /// For people: each guest, then the host.
     pub fn text(&self, machine: &Machine) -> String {
         let mut out = String::new();
-        let mut line =
-            |who: &str, what: String| writeln!(out, "{who:<9} {what}").expect("a string takes it");
+        let mut line = |who: &str, what: String| writeln!(out, "{who:<9} {what}").expect("a string takes it");
         for (name, lives) in &self.guests {
             for life in lives {
                 for words in life.refusals() {
@@ -195,7 +196,10 @@ impl Report {
             }
         }
         for (bdf, verdict, rounds) in &self.own {
-            line("host", format!("{}: its own, {rounds} times written and read: {verdict}", machine.name_at(bdf)));
+            line(
+                "host",
+                format!("{}: its own, {rounds} times written and read: {verdict}", machine.name_at(bdf)),
+            );
         }
         for (bdf, _) in &self.back {
             line("host", format!("{}: back, and read", machine.name_at(bdf)));

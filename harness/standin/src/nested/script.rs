@@ -33,7 +33,9 @@ impl Plan {
     /// There are no guests, or one that cannot be.
     pub fn check(&self, machine: &Machine) -> Result<(), Unfit> {
         if self.guests.is_empty() {
-            return Err(Unfit::new("there is no [vm...] in it; a nested run needs at least one guest".into()));
+            return Err(Unfit::new(
+                "there is no [vm...] in it; a nested run needs at least one guest".into(),
+            ));
         }
         self.guests.iter().try_for_each(Guest::check)?;
         let mut owners = vec![None; machine.platform.endpoints.len()];
