@@ -36,7 +36,23 @@ fn wrong_input_is_explained() {
         "title = \"x\"\n[psmmu.smmu0]\n[endpoint.a]\npsmmu = \"smmu0\"\n[register_broadcast.pair0]\n[endpoint.b]\nbehind = \"pair0\"\n",
     );
     let wrong = platform("wrong.toml", "title = \"x\"\n[psmmu.smmu0]\ncmdq = true\n[endpoint.a]\n");
+    let vm = |vm: &str, more: &str| format!("{ONE}[endpoint.nvme1]\nkind = \"nvme\"\n[vm.vm0]\n{vm}\n{more}");
+    let devices = "[vsmmu.vs0]\nvm = \"vm0\"\ndevices = [\"nvme0\"]\n";
+    let small_vm = platform("small-vm.toml", &vm("", devices));
+    let no_vsmmu = platform("no-vsmmu.toml", &vm("memory = \"256 MiB\"", ""));
+    let many_cpus = platform("many-cpus.toml", &vm("memory = \"256 MiB\"\nvcpus = 9", devices));
+    let guest = platform("guest.toml", &vm("memory = \"256 MiB\"", devices));
     let rows: &[(&[&str], &str)] = &[
+        (&["nested", &good], "there is no [vm...] in it"),
+        (&["nested", &small_vm], "has 64 MiB of memory; a guest with firmware and Linux needs"),
+        (&["nested", &no_vsmmu], "`vm0` sees no SMMU"),
+        (&["nested", &many_cpus], "serves at most 8"),
+        (&["nested", &guest, "--host", "nowhere.image"], "`nowhere.image`: there is no such image"),
+        (&["nested", &guest, "--mib", "1000"], "1000 is not in 0..=128"),
+        (&["boot", &good, "--fault", "drop-tlbi"], "a fault is KIND@NAME, like drop-tlbi@smmu0"),
+        (&["boot", &good, "--fault", "drop-tlbi@smmu0,nth"], "is no KEY=VALUE, like nth=100"),
+        (&["boot", &good, "--fault", "drop-tlb@smmu0"], "did you mean `drop-tlbi`"),
+        (&["boot", &good, "--fault", "drop-tlbi@smmu7"], "smmu7"),
         (&["serve", "nowhere.toml", "--dir", &folder], "cannot be read"),
         (&["serve", &wrong, "--dir", &folder], "cmdqv"),
         (&["serve", &six, "--dir", &folder], "it has 6 psmmus; a stand-in takes at most 5"),
