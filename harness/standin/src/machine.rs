@@ -116,6 +116,13 @@ impl Machine {
         Self::of(&scenario, header.presets.clone(), size)
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_text(path: &str, text: &str, size: Size) -> Result<Self, MachineError> {
+        let scenario = scenario::load::parse(path, text, &Presets(&[]))
+            .map_err(|r| MachineError::Rejected(Box::new(r)))?;
+        Self::of(&scenario, Vec::new(), size)
+    }
+
     fn of(scenario: &Scenario, presets: Vec<(String, String)>, size: Size) -> Result<Self, MachineError> {
         let mut platform =
             Platform::of(scenario).map_err(|why| MachineError::Unfit(scenario.path.clone(), why))?;

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use super::script::Plan;
 use crate::machine::Machine;
 
-/// VM exits of a guest while it worked.
+/// VM exits of a guest while it worked, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exits {
     /// All.
     pub all: u64,
     /// Of these, accesses that QEMU had to emulate.
     pub qemu: u64,
+    /// Milliseconds of the host.
+    pub ms: u64,
 }
 
 /// What is on a disk after a guest has written to it and compared.
@@ -109,14 +111,19 @@ impl Report {
                     life.status = status.parse().ok();
                 }
             }
-            ["exits", name, when, all, mmio] => {
-                let number = |word: &str| word.split_once('=').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
+            ["exits", name, when, all, mmio, at] => {
+                // Seconds with two digits behind the point, as in /proc/uptime.
+                let number = |word: &str| {
+                    let digits: String = word.chars().filter(char::is_ascii_digit).collect();
+                    digits.parse::<u64>().unwrap_or(0)
+                };
                 if let Some(boot) = self.life(name).and_then(|life| life.boots.last_mut()) {
-                    let now = Exits { all: number(all), qemu: number(mmio) };
+                    let now = Exits { all: number(all), qemu: number(mmio), ms: number(at) * 10 };
                     boot.exits = match (when, boot.exits) {
                         ("end", Some(begin)) => Some(Exits {
                             all: now.all.saturating_sub(begin.all),
                             qemu: now.qemu.saturating_sub(begin.qemu),
+                            ms: now.ms.saturating_sub(begin.ms),
                         }),
                         _ => Some(now),
                     };
@@ -290,7 +297,7 @@ impl Life {
                 "cmdqvs": boot.cmdqvs,
                 "devices": boot.devices.iter().map(|(bdf, id)| json!({ "bdf": bdf, "id": id })).collect::<Vec<_>>(),
                 "disks": disks.collect::<Vec<_>>(),
-                "exits": boot.exits.map(|e| json!({ "all": e.all, "qemu": e.qemu })),
+                "exits": boot.exits.map(|e| json!({ "all": e.all, "qemu": e.qemu, "ms": e.ms })),
                 "finished": boot.finished,
             })
         });
@@ -313,9 +320,102 @@ impl Boot {
         for Answer { bdf, verdict, .. } in &self.disks {
             write!(out, "; disk {bdf} {verdict}").expect("a string takes it");
         }
-        if let Some(Exits { all, qemu }) = self.exits {
-            write!(out, "; {all} VM exits at work, {qemu} of them to QEMU").expect("a string takes it");
+        if let Some(Exits { all, qemu, ms }) = self.exits {
+            write!(out, "; {ms} ms of work with {all} VM exits, {qemu} of them to QEMU")
+                .expect("a string takes it");
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::machine::Size;
+
+    const CONSOLE: &str = "\
+@host start vm0 1
+vm0| UEFI firmware\x1b@guest hello
+vm0| @guest device 0000:11:00.0 0x1b36:0x0c01 group=1
+vm0| @guest cmdqv 1
+vm0| @guest ready
+@host exits vm0 begin all=100 mmio=40 at=1.50
+vm0| @guest finished
+@host exits vm0 end all=300 mmio=45 at=4.25
+vm0| @guest disk 0000:11:00.0 equal abc
+vm0| qemu-system-aarch64: terminating on signal 15
+vm0| @qemu 0
+@host end vm0 1 0
+@host own 0000:00:03.0 equal 7
+@host back 0000:00:02.0 abc
+@host over
+";
+
+    fn machine(vsmmu: &str) -> (Machine, Plan) {
+        let text = format!(
+            "title = \"x\"\n[psmmu.smmu]\ncount = 2\ncmdqv = true\n[endpoint.nvme]\ncount = 2\nkind = \"nvme\"\n\
+             psmmu = [\"smmu0\", \"smmu1\"]\n[vm.vm0]\nmemory = \"256 MiB\"\n[vsmmu.vs0]\nvm = \"vm0\"\n{vsmmu}"
+        );
+        let size = Size { cpus: 2, memory_bytes: 1 << 30, virtualization: true };
+        let machine = Machine::of_text("x.toml", &text, size).unwrap();
+        let guests = machine.guests.clone();
+        (machine, Plan { guests, mib: 8, lives: 1, boots: 1, append: String::new() })
+    }
+
+    #[test]
+    fn a_good_run() {
+        let (machine, plan) = machine("policy = \"passthrough\"\ndevices = [\"nvme0\"]\n");
+        let report = Report::read(CONSOLE.lines());
+        assert_eq!(report.problems(&plan, &machine), [""; 0]);
+        expect![[r"
+            vm0       1 CMDQV; disk 0000:11:00.0 equal; 2750 ms of work with 200 VM exits, 5 of them to QEMU
+            host      nvme1: its own, 7 times written and read: equal
+            host      nvme0: back, and read
+        "]]
+        .assert_eq(&report.text(&machine));
+    }
+
+    /// A change of what is said, and the problem that it is.
+    #[test]
+    fn what_is_wrong_is_told() {
+        let (machine, plan) = machine("policy = \"passthrough\"\ndevices = [\"nvme0\"]\n");
+        let rows = [
+            ("@host over", "", "the host did not come to its end"),
+            ("equal abc", "differ abc", "vm0: the disk 0000:11:00.0: differ"),
+            ("cmdqv 1", "cmdqv 0", "vm0: found 0 CMDQVs instead of 1"),
+            ("@guest finished", "", "vm0: its work is not finished"),
+            ("end vm0 1 0", "end vm0 1 1", "vm0: QEMU ended with 1: "),
+            ("@host end vm0 1 0", "", "vm0: QEMU did not end"),
+            ("@host start vm0 1", "", "vm0: 0 of 1 lives"),
+            ("@guest hello", "", "vm0: 0 of 1 boots"),
+            ("equal 7", "failed 7", "the host's own disk nvme1: failed"),
+            ("02.0 abc", "02.0 def", "nvme0: does not hold what a guest has left"),
+            ("@host own", "@host broken no-kvm\n@host own", "no-kvm"),
+        ];
+        for (from, to, problem) in rows {
+            assert!(CONSOLE.contains(from), "{from}");
+            let report = Report::read(CONSOLE.replace(from, to).lines());
+            let problems = report.problems(&plan, &machine);
+            assert!(problems.iter().any(|p| p.starts_with(problem)), "{from}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_must_be_refused() {
+        let (machine, plan) =
+            machine("policy = \"passthrough\"\nwindow = \"smmu0\"\ndevices = [\"nvme0\", \"nvme1\"]\n");
+        let refused = "qemu-system-aarch64: IOMMU_VDEVICE_ALLOC failed: Invalid argument";
+        let console = CONSOLE.replace("vm0| UEFI", &format!("vm0| \u{1b}[2J{refused}\nvm0| UEFI"));
+        let report = Report::read(console.lines());
+        assert_eq!(report.problems(&plan, &machine), [""; 0]);
+        assert!(
+            report
+                .text(&machine)
+                .starts_with("vm0       refused: IOMMU_VDEVICE_ALLOC failed: Invalid argument")
+        );
+        let accepted = Report::read(CONSOLE.lines()).problems(&plan, &machine);
+        assert_eq!(accepted, ["vm0: was not refused, though a vSMMU of it spans several pSMMUs"]);
     }
 }

@@ -113,7 +113,63 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod test {
+    use expect_test::expect;
+
     use super::*;
+    use crate::machine::Size;
+
+    #[test]
+    fn a_whole_plan() {
+        let text = "title = \"x\"\n[psmmu.smmu]\ncount = 2\ncmdqv = true\n[endpoint.nvme]\ncount = 3\nkind = \"nvme\"\n\
+                    psmmu = [\"smmu0\", \"smmu1\"]\nats = true\n[vm.vm0]\nvcpus = 2\nmemory = \"256 MiB\"\n\
+                    [vsmmu.vs0]\nvm = \"vm0\"\npolicy = \"passthrough\"\ndevices = [\"nvme0\"]\n\
+                    [vsmmu.vs1]\nvm = \"vm0\"\ndevices = [\"nvme1\"]\n";
+        let size = Size { cpus: 2, memory_bytes: 1 << 30, virtualization: true };
+        let machine = Machine::of_text("x.toml", text, size).unwrap();
+        let guests = machine.guests.clone();
+        let plan = Plan { guests, mib: 8, lives: 1, boots: 1, append: String::new() };
+        plan.check(&machine).unwrap();
+        let script = plan.script(&machine, "/initrd").replace(" -", "\n  -");
+        expect![[r##"
+            #!/bin/busybox sh
+            . /run/nested/host
+            begin || exit 1
+            take 0000:00:02.0
+            take 0000:00:03.0
+            own 0000:00:04.0 8 & own="$own $!"
+            guest vm0 1 1
+              -machine virt,gic-version=host
+              -accel kvm
+              -cpu host
+              -smp 2
+              -m 256M
+              -object iommufd,id=iommufd0
+              -device pxb-pcie,id=vs0.bus,bus_nr=16,bus=pcie.0
+              -device arm-smmuv3,id=vs0,primary-bus=vs0.bus,accel=on,cmdqv=on,ats=on
+              -device pcie-root-port,id=vs0.port1,bus=vs0.bus,chassis=1,slot=1,io-reserve=0
+              -device vfio-pci,host=0000:00:02.0,iommufd=iommufd0,bus=vs0.port1
+              -device pxb-pcie,id=vs1.bus,bus_nr=32,bus=pcie.0
+              -device arm-smmuv3,id=vs1,primary-bus=vs1.bus,accel=on,cmdqv=off,ats=on
+              -device pcie-root-port,id=vs1.port2,bus=vs1.bus,chassis=2,slot=2,io-reserve=0
+              -device vfio-pci,host=0000:00:03.0,iommufd=iommufd0,bus=vs1.port2
+              -bios QEMU_EFI.fd
+              -kernel /host/l2/Image
+              -initrd /initrd
+              -append 'console=ttyAMA0 quiet panic=-1 k.run=/run/guest k.mib=8'
+              -serial stdio
+              -monitor none
+              -nodefaults
+              -nographic
+              -no-reboot & guests="$guests $!"
+            wait $guests
+            : >/tmp/over
+            wait $own
+            give_back 0000:00:02.0
+            give_back 0000:00:03.0
+            say over
+        "##]]
+        .assert_eq(&script);
+    }
 
     #[test]
     fn words_survive_a_shell() {
