@@ -291,7 +291,7 @@ impl Judge {
                 self.consumed(now, smmu, queue, index, raw);
             }
             Record::CommandError { smmu, queue, code, .. } => {
-                self.stopped(now, smmu, queue, CommandError(code))
+                self.stopped(now, smmu, queue, CommandError(code));
             }
             Record::SmmuRegister { smmu, offset, value } => self.register(now, smmu, offset, value),
             Record::SmmuUpdated { smmu, offset, value } => {
