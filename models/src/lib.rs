@@ -17,6 +17,7 @@ pub mod cmdqv;
 pub mod cpu;
 pub mod dma;
 pub mod endpoint;
+pub mod faults;
 pub mod functional;
 pub mod interrupt;
 pub mod memory;

@@ -107,6 +107,22 @@ impl Invalidations {
         let pending = self.queues.entry(queue).or_default();
         pending.produced.clear();
         pending.prod = index;
+        // Whether endpoints answered may have been told to the SMMU's own queue.
+        self.timed_out(queue);
+    }
+
+    /// Some endpoint did not answer, and software was told; which one it was, nobody knows. The next CMD_SYNC of this queue
+    /// completes no invalidation of an endpoint that is in front of it.
+    pub(crate) fn timed_out(&mut self, queue: Queue) {
+        let lists = &self.lists;
+        let is_answered = |&(smmu, position): &(SmmuId, usize)| {
+            let list = &lists[usize::from(smmu)];
+            let entry = position.checked_sub(list.dropped).and_then(|i| list.entries.get(i));
+            entry.is_some_and(|e| e.command.op() != Opcode::ATC_INV)
+        };
+        if let Some(pending) = self.queues.get_mut(&queue) {
+            pending.entries.retain(is_answered);
+        }
     }
 
     /// A command was consumed. For a CMD_SYNC, returns the SMMUs for which it completed something.
@@ -539,6 +555,33 @@ mod test {
             [16; 3],
             "what was handed over at 15 is forgotten"
         );
+    }
+
+    /// What happens between two invalidations and a CMD_SYNC, and which of them are complete then.
+    #[test]
+    fn an_endpoint_that_does_not_answer_has_not_dropped_anything() {
+        let (own, other) = (Queue::Physical { smmu: 0, queue: 0 }, Queue::Physical { smmu: 0, queue: 1 });
+        let (atc, tlbi) = (Command::atc_inv(1, None, 0, ATC_INV_ALL), Command::tlbi_nh_all(1));
+        let none: fn(&mut Invalidations, Queue) = |_, _| {};
+        for (name, between, in_queue, want) in [
+            ("nothing", none, own, &[tlbi, atc][..]),
+            ("time-out", Invalidations::timed_out, own, &[tlbi]),
+            ("time-out of another queue", Invalidations::timed_out, other, &[tlbi, atc]),
+            ("restart", |all, queue| all.restarted(queue, 2), own, &[tlbi]),
+        ] {
+            let mut all = Invalidations::new(1, 100);
+            for (i, command) in [atc, tlbi].into_iter().enumerate() {
+                all.consumed(own, i as u32, command, None, (1 + i as u64, 0), &[]);
+            }
+            between(&mut all, in_queue);
+            all.consumed(own, 2, Command::sync(), None, (3, 0), &[]);
+            let complete: Vec<_> = all.complete_after(0, 0).map(|i| i.command).collect();
+            assert_eq!(complete, want, "{name}");
+            // A new attempt counts again.
+            all.consumed(own, 3, atc, None, (4, 0), &[]);
+            all.consumed(own, 4, Command::sync(), None, (5, 0), &[]);
+            assert_eq!(all.complete_after(0, 3).count(), 1, "{name}");
+        }
     }
 
     #[test]

@@ -269,6 +269,7 @@ impl Oracle {
                 self.invalidations.produced(queue, prod, log2size, self.at);
             }
             Fact::Restarted { queue, index } => self.invalidations.restarted(queue, index),
+            Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
             Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {

@@ -316,8 +316,9 @@ impl Teller<'_> {
         let covers = used.iter().any(|old| match &old.part {
             Part::Descriptor(step) if step.stage == 1 => i.covers_stage1(step, true, false, vmw),
             Part::Descriptor(step) => i.covers_stage2(step, true, vmw) || i.covers_combined(step, vmw),
-            Part::Structure(what) => i.covers_structure(dma.sid, *what),
-            Part::Remembered(..) | Part::Registers => false,
+            // What lives on in translations may as well live on in the structure's own cache.
+            Part::Structure(what) | Part::Remembered(what, _) => i.covers_structure(dma.sid, *what),
+            Part::Registers => false,
         });
         // On another SMMU the guest has another VMID and other StreamIDs: the same operation and address will do.
         let same =

@@ -222,6 +222,12 @@ pub enum Fact<'a> {
         /// For a guest's queue that is passed through: the SMMU that executes it. Used only to tell the story.
         on: Option<SmmuId>,
     },
+    /// The owner of a queue was told that an endpoint did not answer an invalidation (CERROR_ATC_INV_SYNC). What endpoints hold
+    /// does not count as invalidated by what is in front of the CMD_SYNC that stopped there.
+    AtcTimedOut {
+        /// Which queue.
+        queue: Queue,
+    },
     /// A transaction got its physical address and goes on to memory.
     Translated {
         /// The transaction.

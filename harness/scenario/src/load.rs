@@ -14,8 +14,8 @@ use crate::model::{
 };
 use crate::names::{Kind, NodeId, PsmmuId};
 use crate::platform::{
-    self, Cmdqv, EndpointSpec, FaultSpec, LinkSpec, LoadSpec, NodeSpec, PSMMUS_MAX, PairSpec, PsmmuSpec,
-    VmSpec, VsmmuSpec,
+    self, Cmdqv, EndpointSpec, FaultKind, FaultSpec, LinkSpec, LoadSpec, NodeSpec, PSMMUS_MAX, PairSpec,
+    PsmmuSpec, VintfKey, VmSpec, VsmmuSpec,
 };
 use crate::preset::{self, Library, Preset};
 use crate::step::{self, Step};
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
         let vms = self.vms(&items[&Kind::Vm]);
         let vsmmus = self.vsmmus(&items[&Kind::Vsmmu], &endpoints);
         let loads = self.loads(&items[&Kind::Load]);
-        let faults = self.faults(&items[&Kind::Fault]);
+        let faults = self.faults(&items[&Kind::Fault], &psmmus);
         if nodes.is_empty() {
             nodes.push(Some(default_node()));
         }
@@ -657,7 +657,7 @@ impl<'a> Reader<'a> {
         out
     }
 
-    fn faults(&mut self, items: &[Item<'_>]) -> Vec<Option<Fault>> {
+    fn faults(&mut self, items: &[Item<'_>], psmmus: &[Option<Psmmu>]) -> Vec<Option<Fault>> {
         let mut out = Vec::new();
         for item in items {
             let spec: Option<FaultSpec> = self.record(Kind::Fault, item);
@@ -670,6 +670,7 @@ impl<'a> Reader<'a> {
                             .help(format!("`{}` happens at: {targets}", s.kind)),
                     );
                 }
+                let vintf = self.fault_vintf(&s, item, psmmus)?;
                 let Ok(slots) = <[u64; 2]>::try_from(s.slots.as_slice()) else {
                     return self.cx.reject(
                         Diagnostic::at(item.key("slots"), "two slots are exchanged")
@@ -684,13 +685,53 @@ impl<'a> Reader<'a> {
                     nth: s.nth,
                     times: s.times,
                     armed: s.armed,
-                    vintf: s.vintf,
+                    vintf,
                     slots,
                 })
             });
             out.push(fault);
         }
         out
+    }
+
+    /// The VINTF of a fault; `None` if it means nothing there, or is not there.
+    fn fault_vintf(
+        &mut self,
+        spec: &FaultSpec,
+        item: &Item<'_>,
+        psmmus: &[Option<Psmmu>],
+    ) -> Option<Option<u64>> {
+        let vintf = match (spec.kind.vintf(), spec.vintf) {
+            (VintfKey::Nothing, Some(_)) => {
+                let takers = FaultKind::ALL.iter().filter(|k| k.vintf() != VintfKey::Nothing);
+                return self.cx.reject(
+                    Diagnostic::at(item.key("vintf"), format!("`vintf` means nothing for `{}`", spec.kind))
+                        .label("no fault of a single VINTF")
+                        .help(format!("these take `vintf`: {}", suggest::list(takers.map(|k| k.word()), 16))),
+                );
+            }
+            (VintfKey::Subject, None) => Some(1),
+            (_, given) => given,
+        };
+        if vintf.is_none() && !spec.kind.needs_cmdqv() {
+            return Some(None);
+        }
+        let psmmu = psmmus.get(spec.at.index)?.as_ref()?;
+        let Some(cmdqv) = &psmmu.cmdqv else {
+            return self.cx.reject(
+                Diagnostic::at(item.key("at"), format!("`{}` has no CMDQV", psmmu.name))
+                    .label("no VINTF can have the fault")
+                    .help("the key `cmdqv` of a psmmu gives it one"),
+            );
+        };
+        match vintf {
+            Some(n) if n >= cmdqv.vintfs => self.cx.reject(
+                Diagnostic::at(item.key("vintf"), format!("`{}` has no VINTF {n}", psmmu.name))
+                    .label(format!("{} there, from 0", cmdqv.vintfs))
+                    .help("VINTF 0 is the host's; guests get the others in turn"),
+            ),
+            given => Some(given),
+        }
     }
 
     /// The list `step` or `expect`, at the top or in `[script]`.

@@ -280,8 +280,8 @@ pub struct Fault {
     pub times: u64,
     /// Armed from the beginning.
     pub armed: bool,
-    /// The VINTF concerned.
-    pub vintf: u64,
+    /// The VINTF concerned; all of them, and the SMMU's own queue, if there is none.
+    pub vintf: Option<u64>,
     /// The two slots exchanged.
     pub slots: [u64; 2],
 }

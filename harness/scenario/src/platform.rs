@@ -72,6 +72,10 @@ choice! {
         EarlySync = "early-sync",
         /// a CMDQV exchanges the physical StreamIDs of two SID slots
         SwapSidSlots = "swap-sid-slots",
+        /// a CMDQV leaves a guest's TLB invalidations the VMID that the guest wrote
+        KeepGuestVmid = "keep-guest-vmid",
+        /// a CMDQV leaves a guest's ATS invalidations the StreamID that the guest wrote
+        KeepGuestSid = "keep-guest-sid",
         /// a VMM forwards a TLBI to all viommus of a vSMMU but the last
         SkipBroadcast = "skip-broadcast",
         /// an endpoint never answers an ATS invalidation
@@ -115,6 +119,33 @@ impl FaultKind {
             _ => &[Kind::Psmmu],
         }
     }
+    /// What the key `vintf` means.
+    pub const fn vintf(self) -> VintfKey {
+        match self {
+            Self::SwapSidSlots | Self::StuckVintf => VintfKey::Subject,
+            Self::DropTlbi
+            | Self::DropCfgi
+            | Self::CorruptCommand
+            | Self::KeepGuestVmid
+            | Self::KeepGuestSid => VintfKey::Filter,
+            _ => VintfKey::Nothing,
+        }
+    }
+    /// Whether only a psmmu with a CMDQV can have it.
+    pub const fn needs_cmdqv(self) -> bool {
+        matches!(self, Self::SwapSidSlots | Self::StuckVintf | Self::KeepGuestVmid | Self::KeepGuestSid)
+    }
+}
+
+/// What the key `vintf` of a fault means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VintfKey {
+    /// Nothing.
+    Nothing,
+    /// Only commands of this VINTF count; without it, those of all queues.
+    Filter,
+    /// This VINTF has the fault; without it, the first that is not the host's.
+    Subject,
 }
 
 record! {
@@ -301,8 +332,9 @@ record! {
         times: u64 [1..=1_000_000_000] = "1";
         /// Armed from the beginning. Otherwise a step `arm-fault` arms it.
         armed: bool = "true";
-        /// The VINTF whose slots are exchanged, or that is stuck.
-        vintf: u64 [0..=63] = "1";
+        /// The VINTF that is stuck or whose slots are exchanged, by default 1. For faults of commands: only those from queues of this
+        /// VINTF count; by default those of every queue, the SMMU's own included.
+        vintf: Option<u64> [0..=63];
         /// The two slots exchanged.
         slots: Vec<u64> = "[0, 1]";
     }

@@ -124,6 +124,19 @@ const ROWS: &[Row] = &[
         "",
         &["expected at least 1"],
     ),
+    ("mutations/stale-cd", "{ do = \"arm-fault\", fault = \"deaf\" },", "", &["expected at least 1"]),
+    (
+        "mutations/keep-guest-vmid",
+        "{ do = \"arm-fault\", fault = \"trusting\" },",
+        "",
+        &["expected at least 1"],
+    ),
+    (
+        "mutations/keep-guest-sid",
+        "{ do = \"arm-fault\", fault = \"trusting\" },",
+        "",
+        &["expected at least 1"],
+    ),
     (
         "mutations/swap-two-sid-slots",
         "{ do = \"arm-fault\", fault = \"swapped\" },",

@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use models::faults::Which;
 use models::psmmu::PsmmuConfig;
 use scenario::Scenario;
 use scenario::model::Behind;
 use scenario::platform::{EndpointKind, FaultKind};
-use scenario::run::{psmmu_config, set_fault, swapped_slots};
+use scenario::run::{occasions, psmmu_config, set_fault};
 
 /// Most pSMMUs of a stand-in: what the machine's address space has windows for.
 pub const SMMUS_MAX: usize = 5;
@@ -34,8 +35,6 @@ pub struct Smmu {
     pub name: String,
     /// What it is made of. Addresses and wires are still to be set.
     pub config: PsmmuConfig,
-    /// Slots whose StreamIDs its CMDQV exchanges.
-    pub swapped_sid_slots: Option<(u8, u8)>,
 }
 
 /// What an endpoint is.
@@ -62,8 +61,8 @@ pub struct Endpoint {
     pub ats: bool,
     /// Width of PASIDs in bits, 0 for none.
     pub pasid_bits: u8,
-    /// It never answers an ATS invalidation.
-    pub silent: bool,
+    /// ATS invalidations that it does not notice.
+    pub silent: Which,
 }
 
 /// What a stand-in cannot be.
@@ -111,7 +110,7 @@ impl Platform {
             .psmmus
             .iter()
             .enumerate()
-            .map(|(i, p)| Smmu { name: p.name.clone(), config: psmmu_config(i, p), swapped_sid_slots: None })
+            .map(|(i, p)| Smmu { name: p.name.clone(), config: psmmu_config(i, p) })
             .collect();
         let mut endpoints = scenario.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         for fault in scenario.faults.iter().filter(|f| f.armed) {
@@ -120,10 +119,7 @@ impl Platform {
                     let name = &fault.name;
                     return Err(Unfit(format!("the fault `{name}` is one of a VMM; here QEMU is the VMM")));
                 }
-                FaultKind::AtsTimeout => endpoints[fault.at.index].silent = true,
-                FaultKind::SwapSidSlots => {
-                    smmus[fault.at.index].swapped_sid_slots = Some(swapped_slots(fault));
-                }
+                FaultKind::AtsTimeout => endpoints[fault.at.index].silent = occasions(fault, true),
                 _ => set_fault(&mut smmus[fault.at.index].config.faults, fault, true),
             }
         }
@@ -155,6 +151,6 @@ fn endpoint(e: &scenario::model::Endpoint) -> Result<Endpoint, Unfit> {
         sid,
         ats: e.ats,
         pasid_bits: e.pasid_bits as u8,
-        silent: false,
+        silent: Which::Never,
     })
 }

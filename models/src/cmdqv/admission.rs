@@ -51,23 +51,20 @@ fn refusal(kind: Refusal) -> CommandError {
 }
 
 /// The physical StreamID of a virtual one. The lowest matching slot wins; the text is about a second one.
-fn translate_sid(sids: &[SidSlot], virt: u64, faults: &Faults) -> (Option<u32>, Option<String>) {
+fn translate_sid(vintf: u8, sids: &[SidSlot], virt: u64, faults: &Faults) -> (Option<u32>, Option<String>) {
     let mut hits = sids.iter().enumerate().filter(|(_, s)| s.enable && u64::from(s.virt) == virt);
     let Some((slot, _)) = hits.next() else { return (None, None) };
     let lint = hits.next().map(|(other, _)| {
         format!("StreamID {virt:#x} is in SID_MATCH({slot}) and SID_MATCH({other}); the lower slot wins")
     });
-    let used = match faults.swapped_sid_slots {
-        Some((a, b)) if usize::from(a) == slot => usize::from(b),
-        Some((a, b)) if usize::from(b) == slot => usize::from(a),
-        _ => slot,
-    };
+    let used = faults.swapped_sid_slots.map_or(slot, |swapped| swapped.used_for(vintf, slot));
     (sids.get(used).map(|s| s.phys), lint)
 }
 
 /// Checks a command and rewrites it for its owner.
 pub(super) fn admit(
     command: Command,
+    vintf: u8,
     owner: Context,
     sids: &[SidSlot],
     knobs: &Knobs,
@@ -90,17 +87,22 @@ pub(super) fn admit(
         Guest::Forbidden if !faults.admit_everything => {
             admitted.result = Err(refusal(knobs.forbidden_opcode));
         }
-        Guest::OverwriteVmid if !faults.keep_guest_vmid => {
+        Guest::OverwriteVmid if !faults.keep_guest_vmid.has(vintf) => {
             admitted.result = Ok(command.with_vmid(owner.vmid.into()));
             admitted.vmid_replaced = true;
         }
         Guest::Forbidden | Guest::AsIs | Guest::OverwriteVmid => {}
         Guest::TranslateSid => {
-            let (phys, lint) = translate_sid(sids, command.sid(), faults);
+            let (phys, lint) = translate_sid(vintf, sids, command.sid(), faults);
             admitted.lint = lint;
-            admitted.sid_replaced = phys.is_some();
-            admitted.result =
-                phys.map(|p| command.with_sid(p.into())).ok_or_else(|| refusal(knobs.unmatched_sid));
+            match phys {
+                None => admitted.result = Err(refusal(knobs.unmatched_sid)),
+                Some(_) if faults.keep_guest_sid.has(vintf) => {}
+                Some(phys) => {
+                    admitted.result = Ok(command.with_sid(phys.into()));
+                    admitted.sid_replaced = true;
+                }
+            }
         }
     }
     admitted

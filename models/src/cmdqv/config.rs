@@ -94,17 +94,63 @@ impl CmdqvConfig {
     }
 }
 
+/// Which VINTFs have a defect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vintfs {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// This one.
+    One(u8),
+}
+
+impl Vintfs {
+    pub(super) fn has(self, vintf: u8) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::One(only) => only == vintf,
+        }
+    }
+}
+
+/// Two StreamID slots that are taken for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwappedSlots {
+    /// Of this VINTF.
+    pub vintf: u8,
+    /// One and the other.
+    pub slots: (u8, u8),
+}
+
+impl SwappedSlots {
+    /// The slot that is used in place of one of a VINTF.
+    pub(super) fn used_for(self, vintf: u8, slot: usize) -> usize {
+        let (a, b) = (usize::from(self.slots.0), usize::from(self.slots.1));
+        match slot {
+            _ if vintf != self.vintf => slot,
+            _ if slot == a => b,
+            _ if slot == b => a,
+            _ => slot,
+        }
+    }
+}
+
 /// Defects of the silicon that a scenario can ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// StreamID replacement takes PHYS_SID of the other one of these two slots.
-    pub swapped_sid_slots: Option<(u8, u8)>,
+    /// StreamID replacement takes PHYS_SID of the other one of two slots.
+    pub swapped_sid_slots: Option<SwappedSlots>,
     /// This VINTF never reports that it is enabled.
     pub stuck_vintf: Option<u8>,
     /// A slot goes on matching after its SID_MATCH was cleared.
     pub sid_match_sticks: bool,
     /// TLBI of HYP_OWN=0 keeps the VMID that the guest wrote.
-    pub keep_guest_vmid: bool,
+    pub keep_guest_vmid: Vintfs,
+    /// ATC_INV of HYP_OWN=0 keeps the StreamID that the guest wrote, if a slot matches it.
+    pub keep_guest_sid: Vintfs,
     /// HYP_OWN=0 may use every opcode.
     pub admit_everything: bool,
     /// Every `n`th interrupt edge is lost (1 loses all).

@@ -45,7 +45,7 @@ mod functional;
 #[cfg(test)]
 mod random;
 
-pub use config::{CmdqvConfig, Faults};
+pub use config::{CmdqvConfig, Faults, SwappedSlots, Vintfs};
 pub(crate) use erratum::Repeats;
 pub use knobs::Knobs;
 pub use metrics::Metrics;

@@ -26,7 +26,8 @@ impl Cmdqv {
         let owner = state.served.expect("a ready queue has an owner");
         let index = state.ring.index(state.cons);
         let vintf = &self.vintfs[usize::from(owner.vintf)];
-        let admitted = admit(raw, vintf.context, &vintf.sids, &self.config.knobs, &self.config.faults);
+        let admitted =
+            admit(raw, owner.vintf, vintf.context, &vintf.sids, &self.config.knobs, &self.config.faults);
         let metrics = &mut self.metrics.queues[usize::from(queue)];
         metrics.vmids_replaced += u64::from(admitted.vmid_replaced);
         metrics.sids_replaced += u64::from(admitted.sid_replaced);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::bus::PhysAddr;
 use crate::dma::AtcInvalidate;
+use crate::faults::Which;
 
 /// An ATC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,15 +13,15 @@ pub struct AtcConfig {
     pub entries: usize,
 }
 
-/// Faults of an ATC. Each names one invalidation, counted from 1.
+/// Faults of an ATC, each of some invalidations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AtcFaults {
-    /// Never answered: the root port times out.
-    pub silent: Option<u64>,
+    /// Lost, so that the entries stay and nobody answers: the root port times out.
+    pub silent: Which,
     /// Answered at once, without waiting for DMA that still uses the entries.
-    pub early: Option<u64>,
+    pub early: Which,
     /// Answered, but the entries stay.
-    pub kept: Option<u64>,
+    pub kept: Which,
 }
 
 /// A translation.

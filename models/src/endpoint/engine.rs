@@ -8,9 +8,10 @@ use sim::stats::Latency;
 
 use super::atc::{Atc, Grant, Span};
 use super::link::Link;
-use super::{AtcFaults, Context, EndpointConfig, Out};
+use super::{Context, EndpointConfig, Out};
 use crate::bus::{Data, LINE, Op};
 use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
+use crate::faults::{Trigger, Which};
 use crate::record::Record;
 
 /// What a DMA of any length is for.
@@ -195,7 +196,9 @@ pub(super) struct Engine {
     ready: VecDeque<usize>,
     finished: VecDeque<Finished>,
     atc: Option<Atc>,
-    faults: AtcFaults,
+    silent: Trigger,
+    early: Trigger,
+    kept: Trigger,
     invalidating: Vec<Invalidating>,
     pub counters: EndpointCounters,
 }
@@ -213,15 +216,17 @@ impl Engine {
             ready: VecDeque::new(),
             finished: VecDeque::new(),
             atc: config.ats.map(Atc::new),
-            faults: config.atc_faults,
+            silent: Trigger::new(config.atc_faults.silent),
+            early: Trigger::new(config.atc_faults.early),
+            kept: Trigger::new(config.atc_faults.kept),
             invalidating: Vec::new(),
             counters: EndpointCounters::default(),
         }
     }
 
-    /// From now on this invalidation, counted from 1, is not answered.
-    pub(super) fn set_silent(&mut self, nth: Option<u64>) {
-        self.faults.silent = nth.map(|n| self.counters.invalidations + n);
+    /// Invalidations that are not noticed, counted from now on.
+    pub(super) fn set_silent(&mut self, which: Which) {
+        self.silent = Trigger::new(which);
     }
 
     /// Takes a transfer on; [`Engine::issue`] sends its requests.
@@ -435,12 +440,16 @@ impl Engine {
         let AtcInvalidate { tag, sid, addr, size_log2, .. } = *request;
         cx.note(Record::AtcInvalidated { endpoint: self.endpoint, addr, size_log2 });
         self.counters.invalidations += 1;
-        let this = Some(self.counters.invalidations);
         let Some(atc) = &mut self.atc else {
             // Unsupported Request, which counts as completed.
             return self.answer(tag, sid, cx);
         };
-        if self.faults.kept == this {
+        let (silent, early, kept) = (self.silent.strikes(), self.early.strikes(), self.kept.strikes());
+        if silent {
+            let timed_out = Out::AtcDone { endpoint: self.endpoint, tag, sid, timed_out: true };
+            return cx.say(self.link.timing.atc_timeout, timed_out);
+        }
+        if kept {
             return self.answer(tag, sid, cx);
         }
         atc.invalidate(request);
@@ -455,10 +464,7 @@ impl Engine {
                 _ => {}
             }
         }
-        if self.faults.silent == this {
-            let timed_out = Out::AtcDone { endpoint: self.endpoint, tag, sid, timed_out: true };
-            cx.say(self.link.timing.atc_timeout, timed_out);
-        } else if users.is_empty() || self.faults.early == this {
+        if users.is_empty() || early {
             self.answer(tag, sid, cx);
         } else {
             self.invalidating.push(Invalidating { tag, sid, users });

@@ -31,6 +31,7 @@ use self::nvme::Nvme;
 use self::stream::Stream;
 use crate::bus::{Abort, Data, Op, PhysAddr, Response, Transaction};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Job, JobResult};
+use crate::faults::Which;
 use crate::memory::PhysMem;
 use crate::record::Record;
 
@@ -186,9 +187,9 @@ impl Endpoint {
     pub fn config(&self) -> &EndpointConfig {
         &self.config
     }
-    /// From now on this invalidation (counted from 1) is not answered.
-    pub fn set_silent(&mut self, nth: Option<u64>) {
-        self.engine.set_silent(nth);
+    /// Invalidations that it does not notice, counted from now on.
+    pub fn set_silent(&mut self, which: Which) {
+        self.engine.set_silent(which);
     }
     /// What it did so far.
     pub fn counters(&self) -> &EndpointCounters {

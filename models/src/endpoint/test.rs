@@ -328,13 +328,13 @@ fn invalidations_are_answered_as_the_faults_say() {
     let t = LinkTiming::default();
     let trip = (t.packet_time(8) + t.latency) * 2;
     let none = AtcFaults::default();
-    let nth = Some(2);
+    let nth = Which::Nth(2);
     // The second invalidation comes while a long write uses the page.
     let (first, second) = (Time::us(50), Time::us(100));
     let busy = |at: Time| at > second + trip;
     for (name, faults, is_late, timed_out, requests) in [
         ("no fault", none, true, false, 3),
-        ("silent", AtcFaults { silent: nth, ..none }, true, true, 3),
+        ("silent", AtcFaults { silent: nth, ..none }, true, true, 2),
         ("early", AtcFaults { early: nth, ..none }, false, false, 3),
         ("kept", AtcFaults { kept: nth, ..none }, false, false, 2),
     ] {
@@ -359,6 +359,31 @@ fn invalidations_are_answered_as_the_faults_say() {
             assert!(answers[1].0 > second + t.atc_timeout, "{name}");
         }
         assert_eq!(endpoint.counters().translation_requests, requests, "{name}");
+    }
+}
+
+/// Of five invalidations, those that time out; the fault changes before the fourth.
+#[test]
+fn as_many_invalidations_are_lost_as_the_fault_says() {
+    let range = Which::Range;
+    for (which, then, want) in [
+        (Which::Nth(2), Which::Nth(2), [false, true, false, false, true]),
+        (range(2, 2), Which::Never, [false, true, true, false, false]),
+        (range(1, 1_000_000), range(2, 9), [true, true, true, false, true]),
+    ] {
+        let mut endpoint = Endpoint::new(with_atc());
+        let mut lost = [false; 5];
+        for (tag, lost) in lost.iter_mut().enumerate() {
+            match tag {
+                0 => endpoint.set_silent(which),
+                3 => endpoint.set_silent(then),
+                _ => {}
+            }
+            let mut world = World::new();
+            world.run(&mut endpoint, vec![(Time::ZERO, invalidate(tag as u32, PAGE, 12))]);
+            *lost = world.invalidations()[0].2;
+        }
+        assert_eq!(lost, want, "{which:?}, {then:?}");
     }
 }
 

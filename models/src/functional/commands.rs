@@ -67,7 +67,7 @@ impl FunctionalSmmu {
             let limits = self.cmdqv.as_ref().map_or(Limits::NONE, Cmdqv::limits);
             match self.arbiter.next(&self.ready, limits) {
                 None => break,
-                // All that was issued before is complete.
+                // All that was issued before is complete; of what is held back software knows nothing yet.
                 Some(Grant::Sync(_)) => self.metrics.inserted_syncs += 1,
                 Some(Grant::Take(0)) => self.take_main(around),
                 Some(Grant::Take(port)) => self.take_from_cmdqv(port, around),
@@ -113,7 +113,7 @@ impl FunctionalSmmu {
 
     fn execute(&mut self, command: &Issued, around: &mut impl Surroundings) {
         let op = command.executed.op();
-        let work = self.triggers.decode(&command.executed, &self.control);
+        let work = self.triggers.decode(&command.executed, command.queue, &self.control);
         let timing = &self.config.timing;
         self.arbiter.served(op == Opcode::SYNC, timing.clocks(timing.command(&work)));
         let work = match work {
@@ -121,15 +121,18 @@ impl FunctionalSmmu {
             Err(code) => return self.retire(command, Err(code), around),
         };
         self.metrics.count_command(command.port, op);
+        if !self.held.is_empty() {
+            self.catch_up(command.port, &work, around);
+        }
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes() | self.is_lost(command);
-                self.invalidate(&scope, dropped);
+                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(command);
+                self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes() | self.is_lost(command);
-                self.invalidate(&scope, dropped);
+                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(command);
+                self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, around),
@@ -144,19 +147,44 @@ impl FunctionalSmmu {
         self.repeats.as_mut().is_some_and(|repeats| repeats.loses(command.port, command.executed))
     }
 
-    fn invalidate(&mut self, scope: &Scope, dropped: bool) {
+    fn invalidate(&mut self, port: usize, work: Work, scope: &Scope, dropped: bool) {
         if dropped {
             self.metrics.invalidations_dropped += 1;
+        } else if self.holds_back() {
+            self.held.put(port, work);
         } else {
-            self.metrics.entries_removed += self.caches.invalidate(scope) as u64;
+            self.remove_entries(scope);
         }
     }
 
-    fn invalidate_atc(&mut self, port: usize, mut invalidate: AtcInvalidate, around: &mut impl Surroundings) {
+    pub(super) fn remove_entries(&mut self, scope: &Scope) {
+        self.metrics.entries_removed += self.caches.invalidate(scope) as u64;
+    }
+
+    fn invalidate_atc(&mut self, port: usize, invalidate: AtcInvalidate, around: &mut impl Surroundings) {
+        self.engine.atc_issued(port);
+        if self.triggers.atc.strikes() {
+            self.atc_done(port, false);
+        } else if self.holds_back() {
+            self.held.put(port, Work::InvalidateAtc(invalidate));
+        } else {
+            self.ask_endpoint(port, invalidate, around);
+        }
+    }
+
+    pub(super) fn ask_endpoint(
+        &mut self,
+        port: usize,
+        mut invalidate: AtcInvalidate,
+        around: &mut impl Surroundings,
+    ) {
         invalidate.tag = self.atc_next;
         self.atc_next = self.atc_next.wrapping_add(1);
-        self.engine.atc_issued(port);
-        let answered = !self.triggers.atc.strikes() && around.invalidate_atc(invalidate);
+        let answered = around.invalidate_atc(invalidate);
+        self.atc_done(port, answered);
+    }
+
+    fn atc_done(&mut self, port: usize, answered: bool) {
         self.metrics.atc_timeouts += u64::from(!answered);
         self.engine.atc_done(port, !answered);
     }
@@ -166,11 +194,12 @@ impl FunctionalSmmu {
         let port = command.port;
         let result = if self.triggers.sync.strikes() {
             // The environment's fault: nothing is waited for, hence no timeout is known yet.
+            self.held.overtake(port);
             Ok(())
         } else {
+            self.release(port, around);
             let cmdqv = self.cmdqv.as_ref();
-            let is_off = |port: usize| port > 0 && cmdqv.is_some_and(|c| !c.is_enabled(port as u16 - 1));
-            self.engine.take_timeouts(port, is_off)
+            self.engine.take_timeouts(port, |port| is_off(cmdqv, port))
         };
         self.retire(command, result, around);
         if result.is_err() {
@@ -220,6 +249,11 @@ impl FunctionalSmmu {
         around.record(Record::CommandError { smmu, queue, index, code: code.0, raw });
         self.global_error(GlobalError::CMDQ_ERR, around);
     }
+}
+
+/// Whether a queue is a VCMDQ that is disabled. What it has left behind is completed by the SMMU's own queue.
+pub(super) fn is_off(cmdqv: Option<&Cmdqv>, port: usize) -> bool {
+    port > 0 && cmdqv.is_some_and(|c| !c.is_enabled(port as u16 - 1))
 }
 
 /// Reads queue entries.

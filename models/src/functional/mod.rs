@@ -15,6 +15,7 @@
 mod commands;
 mod dma;
 mod events;
+mod held;
 mod mmio;
 #[cfg(test)]
 mod test;
@@ -41,6 +42,7 @@ use crate::smmu::stalls::Stalls;
 use crate::smmu::{Caches, Control, Features};
 
 use self::dma::Parked;
+use self::held::Held;
 
 /// What surrounds a pSMMU: memory, wires, the endpoints' translation caches, observers.
 pub trait Surroundings {
@@ -89,6 +91,8 @@ pub struct FunctionalSmmu {
     /// Something happened that may let a command be fetched or executed.
     kicked: bool,
     atc_next: u32,
+    /// Empty unless CMD_SYNC may complete too early.
+    held: Held,
 
     events: EventQueue,
     stalls: Stalls<Parked>,
@@ -109,7 +113,9 @@ impl FunctionalSmmu {
         let cmdqv = match &config.cmdqv {
             Some((_, cmdqv)) => {
                 cmdqv.check()?;
-                Some(Cmdqv::new(cmdqv.clone()))
+                let mut cmdqv = Cmdqv::new(cmdqv.clone());
+                config.faults.tell(cmdqv.faults_mut());
+                Some(cmdqv)
             }
             None => None,
         };
@@ -129,6 +135,7 @@ impl FunctionalSmmu {
             ready: BitVec::repeat(false, ports),
             kicked: false,
             atc_next: 0,
+            held: Held::default(),
             events: EventQueue::default(),
             stalls: Stalls::default(),
             resumed: VecDeque::new(),
@@ -181,13 +188,7 @@ impl FunctionalSmmu {
         self.config.faults = *faults;
         self.triggers.change(faults);
         if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.faults_mut().stuck_vintf = faults.stuck_vintf;
-        }
-    }
-    /// Changes the CMDQV's fault of StreamID replacement, from now on. Nothing happens without a CMDQV.
-    pub fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
-        if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.faults_mut().swapped_sid_slots = slots;
+            faults.tell(cmdqv.faults_mut());
         }
     }
 }

@@ -115,12 +115,12 @@ impl Psmmu {
                 return;
             };
             let command = Issued { port, queue: CommandQueue::Main, index: head.index, raw, executed: raw };
-            Executing { command, work: self.triggers.decode(&raw, &self.control) }
+            Executing { command, work: self.triggers.decode(&raw, command.queue, &self.control) }
         } else {
             let mut taken = None;
             self.with_cmdqv(cx, |cmdqv| taken = cmdqv.take(port as u16 - 1));
             let Some(taken) = taken else { return };
-            let work = self.triggers.decode(&taken.executed, &self.control);
+            let work = self.triggers.decode(&taken.executed, taken.queue, &self.control);
             let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
             Executing { command: Issued { port, queue, index, raw, executed }, work }
         };
@@ -143,11 +143,11 @@ impl Psmmu {
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes() | self.is_lost(&command);
+                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes() | self.is_lost(&command);
+                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),

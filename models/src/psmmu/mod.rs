@@ -29,7 +29,7 @@ mod timing;
 mod window;
 
 pub(crate) use faults::Triggers;
-pub use faults::{PsmmuFaults, Which};
+pub use faults::{PsmmuFaults, Which, WhichCommands};
 pub use metrics::Metrics;
 pub use timing::PsmmuTiming;
 
@@ -237,7 +237,9 @@ impl Psmmu {
         let cmdqv = match &config.cmdqv {
             Some((_, cmdqv)) => {
                 cmdqv.check()?;
-                Some(Cmdqv::new(cmdqv.clone()))
+                let mut cmdqv = Cmdqv::new(cmdqv.clone());
+                config.faults.tell(cmdqv.faults_mut());
+                Some(cmdqv)
             }
             None => None,
         };
@@ -297,13 +299,7 @@ impl Psmmu {
         self.config.faults = *faults;
         self.triggers.change(faults);
         if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.faults_mut().stuck_vintf = faults.stuck_vintf;
-        }
-    }
-    /// Changes the CMDQV's fault of StreamID replacement, from now on. Nothing happens without a CMDQV.
-    pub fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
-        if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.faults_mut().swapped_sid_slots = slots;
+            faults.tell(cmdqv.faults_mut());
         }
     }
     /// Whether nothing is under way: no transaction, no command, no record.

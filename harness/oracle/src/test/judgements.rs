@@ -183,7 +183,7 @@ fn guest_behind_two_smmus() {
 
 #[test]
 fn configuration_and_endpoint_caches() {
-    use Do::{Answer, Ats, Inv, Map, Pass, Sync, Unmap, Use};
+    use Do::{Answer, Ats, Inv, Map, Pass, Sync, TimedOut, Unmap, Use};
     let old = Use(0, HOST, IOVA, A);
     let cfgi = Inv(CMDQ0, Command::cfgi_ste(HOST, true));
     let atc = Inv(CMDQ0, Command::atc_inv(HOST, None, IOVA, 0));
@@ -224,6 +224,61 @@ fn configuration_and_endpoint_caches() {
         (
             "translated address kept too long",
             &[Map(IOVA, A), Answer(HOST, IOVA, A), Unmap(IOVA), atc, Sync(CMDQ0), Ats(HOST, A, A)],
+            &[Kind::StaleUse],
+        ),
+        (
+            "translated address, the endpoint did not answer",
+            &[
+                Map(IOVA, A),
+                Answer(HOST, IOVA, A),
+                Unmap(IOVA),
+                Inv(CMDQ0, PAGE),
+                atc,
+                TimedOut(CMDQ0),
+                Sync(CMDQ0),
+                Ats(HOST, A, A),
+            ],
+            &[],
+        ),
+        (
+            "the SMMU's own TLB was told all the same",
+            &[
+                Map(IOVA, A),
+                Unmap(IOVA),
+                Inv(CMDQ0, PAGE),
+                atc,
+                TimedOut(CMDQ0),
+                Sync(CMDQ0),
+                Use(0, HOST, IOVA, A),
+            ],
+            &[Kind::StaleUse],
+        ),
+        (
+            "the endpoint did not answer, and did when asked again",
+            &[
+                Map(IOVA, A),
+                Answer(HOST, IOVA, A),
+                Unmap(IOVA),
+                atc,
+                TimedOut(CMDQ0),
+                Sync(CMDQ0),
+                atc,
+                Sync(CMDQ0),
+                Ats(HOST, A, A),
+            ],
+            &[Kind::StaleUse],
+        ),
+        (
+            "another endpoint's time-out, on another queue",
+            &[
+                Map(IOVA, A),
+                Answer(HOST, IOVA, A),
+                Unmap(IOVA),
+                atc,
+                TimedOut(CMDQ1),
+                Sync(CMDQ0),
+                Ats(HOST, A, A),
+            ],
             &[Kind::StaleUse],
         ),
         (

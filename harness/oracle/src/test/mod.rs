@@ -288,6 +288,8 @@ enum Do {
     S2Gone(u64),
     Inv(Queue, Command),
     Sync(Queue),
+    /// A CMD_SYNC stops with CERROR_ATC_INV_SYNC.
+    TimedOut(Queue),
     /// Translated and performed: SMMU, StreamID, iova, pa.
     Use(u16, u32, u64, u64),
     /// The same, by an entry of the endpoint's cache.
@@ -334,6 +336,7 @@ impl Bench {
             Do::S2Block(ipa, pa) => self.map(GUEST_S2, 1, 2, ipa, leaf2(pa).with_page(false).0[0]),
             Do::S2Gone(ipa) => self.map(GUEST_S2, 1, 2, ipa, 0),
             Do::Inv(queue, command) => self.command(queue, command, None),
+            Do::TimedOut(queue) => self.see(Fact::AtcTimedOut { queue }),
             Do::Sync(queue) => self.command(queue, Command::sync(), None),
             Do::Use(smmu, sid, iova, pa) => {
                 let dma = self.dma(smmu, sid, iova);

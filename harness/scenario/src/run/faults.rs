@@ -1,6 +1,7 @@
 //! Faults of the environment, armed and cleared while the machine runs.
 
-use models::psmmu::{PsmmuFaults, Which};
+use models::cmdqv::{SwappedSlots, Vintfs};
+use models::psmmu::{PsmmuFaults, Which, WhichCommands};
 use models::system::Machine;
 
 use crate::model::Fault;
@@ -18,10 +19,7 @@ impl Armed {
         let at = fault.at.index;
         match fault.kind {
             FaultKind::SkipBroadcast => {}
-            FaultKind::AtsTimeout => machine.endpoints_mut()[at].set_silent(on.then_some(fault.nth)),
-            FaultKind::SwapSidSlots => {
-                machine.psmmus_mut()[at].set_swapped_sid_slots(on.then_some(swapped_slots(fault)));
-            }
+            FaultKind::AtsTimeout => machine.endpoints_mut()[at].set_silent(occasions(fault, on)),
             _ => {
                 let faults = self.psmmus.entry(at).or_default();
                 set_fault(faults, fault, on);
@@ -32,27 +30,40 @@ impl Armed {
     }
 }
 
-/// The SID slots that a fault exchanges.
-pub fn swapped_slots(fault: &Fault) -> (u8, u8) {
-    (fault.slots[0] as u8, fault.slots[1] as u8)
-}
-
-/// Arms or clears a fault of a pSMMU itself. Faults of its CMDQV's SID slots, of VMMs and of endpoints change nothing here.
-pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
-    let which = match (on, fault.times) {
+/// On which occasions a fault strikes.
+pub fn occasions(fault: &Fault, on: bool) -> Which {
+    match (on, fault.times) {
         (false, _) => Which::Never,
         (true, 1) => Which::Nth(fault.nth),
         (true, times) => Which::Range(fault.nth, times),
+    }
+}
+
+/// Arms or clears a fault of a pSMMU, its CMDQV included. Faults of VMMs and of endpoints change nothing here.
+pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
+    let which = occasions(fault, on);
+    let vintf = fault.vintf.map(|v| v as u8);
+    let commands = WhichCommands { which, vintf };
+    let vintfs = match (on, vintf) {
+        (false, _) => Vintfs::None,
+        (true, None) => Vintfs::All,
+        (true, Some(vintf)) => Vintfs::One(vintf),
     };
     match fault.kind {
-        FaultKind::DropTlbi => faults.drop_tlbi = which,
-        FaultKind::DropCfgi => faults.drop_cfgi = which,
+        FaultKind::DropTlbi => faults.drop_tlbi = commands,
+        FaultKind::DropCfgi => faults.drop_cfgi = commands,
         FaultKind::EarlySync => faults.early_sync = which,
         FaultKind::DropInterrupt => faults.lose_interrupt = which,
-        FaultKind::CorruptCommand => faults.corrupt_command = which,
+        FaultKind::CorruptCommand => faults.corrupt_command = commands,
         FaultKind::MemoryAbort => faults.abort_read = which,
         FaultKind::StallCmdq => faults.stalled = on,
-        FaultKind::StuckVintf => faults.stuck_vintf = on.then_some(fault.vintf as u8),
-        FaultKind::SkipBroadcast | FaultKind::AtsTimeout | FaultKind::SwapSidSlots => {}
+        FaultKind::StuckVintf => faults.stuck_vintf = vintf.filter(|_| on),
+        FaultKind::SwapSidSlots => {
+            let slots = (fault.slots[0] as u8, fault.slots[1] as u8);
+            faults.swapped_sid_slots = vintf.filter(|_| on).map(|vintf| SwappedSlots { vintf, slots });
+        }
+        FaultKind::KeepGuestVmid => faults.keep_guest_vmid = vintfs,
+        FaultKind::KeepGuestSid => faults.keep_guest_sid = vintfs,
+        FaultKind::SkipBroadcast | FaultKind::AtsTimeout => {}
     }
 }

@@ -28,7 +28,7 @@ use oracle::{
 };
 use sim::Time;
 use spec::smmu::command::tg;
-use spec::smmu::{Command, EventRecord, GlobalError, Opcode};
+use spec::smmu::{Command, CommandError, EventRecord, GlobalError, Opcode};
 
 use self::facts::Actors;
 pub use self::facts::{Facts, SmmuFact, StreamFact, VmFact};
@@ -287,8 +287,11 @@ impl Judge {
             Record::AtsAnswered { smmu, sid, ssid, iova, pa: Some(pa), size_log2: bits } => {
                 self.tell(now, Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits });
             }
-            Record::CommandConsumed { smmu, queue, index, raw, executed } => {
-                self.consumed(now, smmu, queue, index, raw, executed);
+            Record::CommandConsumed { smmu, queue, index, raw, .. } => {
+                self.consumed(now, smmu, queue, index, raw);
+            }
+            Record::CommandError { smmu, queue, code, .. } => {
+                self.stopped(now, smmu, queue, CommandError(code));
             }
             Record::SmmuRegister { smmu, offset, value } => self.register(now, smmu, offset, value),
             Record::SmmuUpdated { smmu, offset, value } => {
@@ -315,7 +318,6 @@ impl Judge {
             }
             Record::AtsAnswered { pa: None, .. }
             | Record::InterruptRaised { smmu: None, .. }
-            | Record::CommandError { .. }
             | Record::TlbFilled { .. }
             | Record::InterruptDelivered { .. }
             | Record::AtcInvalidated { .. }
@@ -387,33 +389,38 @@ impl Judge {
         }
     }
 
-    fn consumed(
-        &mut self,
-        now: Time,
-        smmu: u16,
-        queue: CommandQueue,
-        index: u32,
-        raw: Command,
-        executed: Command,
-    ) {
+    /// A queue, by who looks at it.
+    fn queue(&self, smmu: u16, queue: CommandQueue) -> Queue {
+        match queue {
+            CommandQueue::Main => Queue::Physical { smmu, queue: 0 },
+            CommandQueue::Vcmdq { queue, vintf, .. } => self.vcmdq(smmu, queue, vintf),
+        }
+    }
+
+    /// What the hardware has made of the command does not matter: what counts is what its owner was promised.
+    fn consumed(&mut self, now: Time, smmu: u16, queue: CommandQueue, index: u32, raw: Command) {
         let mirror = &mut self.mirrors[usize::from(smmu)];
-        let queue = match queue {
-            CommandQueue::Main => {
-                mirror.consumed(index);
-                Queue::Physical { smmu, queue: 0 }
+        let mut meant = raw;
+        match (queue, &mut mirror.cmdqv) {
+            (CommandQueue::Main, _) => mirror.consumed(index),
+            (CommandQueue::Vcmdq { queue, vintf, .. }, Some(cmdqv)) => {
+                cmdqv.consumed(queue, index);
+                meant = cmdqv.meant(vintf, raw);
             }
-            CommandQueue::Vcmdq { queue, vintf, .. } => {
-                if let Some(cmdqv) = &mut mirror.cmdqv {
-                    cmdqv.consumed(queue, index);
-                }
-                self.vcmdq(smmu, queue, vintf)
-            }
-        };
+            (CommandQueue::Vcmdq { .. }, None) => {}
+        }
+        let queue = self.queue(smmu, queue);
         let (command, on) = match queue {
-            Queue::Physical { .. } => (executed, None),
+            Queue::Physical { .. } => (meant, None),
             Queue::Virtual { .. } => (raw, Some(smmu)),
         };
         self.tell(now, Fact::Consumed { queue, index, command: command.0, on });
+    }
+
+    fn stopped(&mut self, now: Time, smmu: u16, queue: CommandQueue, error: CommandError) {
+        if error == CommandError::CERROR_ATC_INV_SYNC {
+            self.tell(now, Fact::AtcTimedOut { queue: self.queue(smmu, queue) });
+        }
     }
 
     fn global_error(&mut self, now: Time, smmu: u16, error: GlobalError) {

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use sim::Time;
 
 use self::control::{Answer, Ask, Control};
-pub use self::faults::{set_fault, swapped_slots};
+pub use self::faults::{occasions, set_fault};
 use self::judge::Judge;
 pub use self::platform::psmmu_config;
 use self::platform::{CpuPlan, Plan};

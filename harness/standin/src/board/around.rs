@@ -6,6 +6,7 @@ use std::ops::Range;
 use models::bus::{Abort, LINE, PhysAddr};
 use models::dma::AtcInvalidate;
 use models::endpoint::{Atc, AtcConfig};
+use models::faults::Trigger;
 use models::functional::Surroundings;
 use models::record::Record;
 use scenario::run::judge::Judge;
@@ -52,8 +53,8 @@ pub(super) struct Around {
     pub(super) atcs: Vec<Option<Atc>>,
     /// (pSMMU, StreamID) to endpoint.
     pub(super) streams: BTreeMap<(u16, u32), usize>,
-    /// Endpoints that never answer an ATS invalidation.
-    pub(super) silent: Vec<bool>,
+    /// ATS invalidations that endpoints do not notice, by endpoint.
+    pub(super) silent: Vec<Trigger>,
     /// Registers of the interrupt controller that messages are written to.
     pub(super) doorbells: Range<PhysAddr>,
     /// Where a wired interrupt is told by writing its number.
@@ -107,10 +108,10 @@ impl Surroundings for Around {
             // Nobody there: Unsupported Request, which counts as completed.
             return true;
         };
-        if self.silent[endpoint] {
-            return false;
-        }
         if let Some(atc) = &mut self.atcs[endpoint] {
+            if self.silent[endpoint].strikes() {
+                return false;
+            }
             atc.invalidate(&invalidate);
         }
         let AtcInvalidate { addr, size_log2, .. } = invalidate;

@@ -19,6 +19,7 @@ mod timed;
 
 use std::collections::BTreeMap;
 
+use models::faults::Trigger;
 use models::pci::ConfigSpace;
 use models::psmmu::PsmmuConfig;
 use oracle::{Config, Finding};
@@ -78,9 +79,7 @@ impl Board {
         let mut smmus = Vec::new();
         for smmu in &platform.smmus {
             let because = |why| format!("{}: {why}", smmu.name);
-            let mut model = Smmu::new(smmu.config.clone(), options.timed).map_err(because)?;
-            model.set_swapped_sid_slots(smmu.swapped_sid_slots);
-            smmus.push(model);
+            smmus.push(Smmu::new(smmu.config.clone(), options.timed).map_err(because)?);
         }
         let configs: Vec<_> = platform.smmus.iter().map(|s| s.config.clone()).collect();
         let devices = platform.endpoints.iter().zip(options.disks).enumerate();
@@ -106,7 +105,7 @@ impl Board {
         let (first, len) = options.addresses.doorbells;
         let around = Around {
             atcs: platform.endpoints.iter().map(|e| e.ats.then(empty_atc)).collect(),
-            silent: platform.endpoints.iter().map(|e| e.silent).collect(),
+            silent: platform.endpoints.iter().map(|e| Trigger::new(e.silent)).collect(),
             memory: options.memory,
             observers,
             streams,

@@ -78,13 +78,6 @@ impl Smmu {
         either!(self, smmu => smmu.reset());
     }
 
-    pub(super) fn set_swapped_sid_slots(&mut self, slots: Option<(u8, u8)>) {
-        match self {
-            Self::Functional(smmu) => smmu.set_swapped_sid_slots(slots),
-            Self::Timed(smmu) => smmu.smmu_mut().set_swapped_sid_slots(slots),
-        }
-    }
-
     /// Lets everything happen that is under way.
     pub(super) fn settle(&mut self, around: &mut Around) {
         if let Self::Timed(smmu) = self {

@@ -1,5 +1,7 @@
 //! The board as QEMU uses it, without QEMU.
 
+mod faults;
+
 use proptest::prelude::*;
 
 use super::Board;
@@ -54,11 +56,15 @@ fn write32(board: &mut Board, function: usize, region: Region, offset: u64, valu
 
 /// Lets the tester write four bytes; its status.
 fn test_write(board: &mut Board, addr: u64) -> u32 {
+    device_write(board, TESTER, addr)
+}
+
+fn device_write(board: &mut Board, tester: usize, addr: u64) -> u32 {
     let bar = Region::Bar(0);
     for (offset, value) in [(8, addr as u32), (12, (addr >> 32) as u32), (16, 4), (20, 0x600d_f00d), (4, 1)] {
-        write32(board, TESTER, bar, offset, value);
+        write32(board, tester, bar, offset, value);
     }
-    read32(board, TESTER, bar, 0x1c)
+    read32(board, tester, bar, 0x1c)
 }
 
 #[test]

@@ -60,10 +60,6 @@ impl Timed {
     pub(super) fn now(&self) -> Time {
         self.queue.now()
     }
-    /// The model.
-    pub(super) fn smmu_mut(&mut self) -> &mut Psmmu {
-        &mut self.smmu
-    }
 
     /// Out of reset. The clock goes on.
     pub(super) fn reset(&mut self) {

@@ -2,6 +2,7 @@
 
 use spec::smmu::{Command, Opcode};
 
+use crate::cmdqv::config::{SwappedSlots, Vintfs};
 use crate::cmdqv::functional::{IMPLEMENTED, Lvcmdq, Rig};
 use crate::cmdqv::knobs::{GuestNhAll, Refusal, SyncSignal};
 
@@ -198,7 +199,7 @@ fn one_stream_id_in_two_slots() {
 
 #[test]
 fn injected_defects_show() {
-    let run = |change: fn(&mut crate::cmdqv::Faults), command| {
+    let run = |change: &dyn Fn(&mut crate::cmdqv::Faults), command| {
         let mut rig = Rig::with(|c| change(&mut c.faults));
         let mut queue = guest(&mut rig);
         rig.sid(5, 0, 0x10, 0x1000);
@@ -210,13 +211,22 @@ fn injected_defects_show() {
         rig.log_of(10).pop()
     };
     let atc = |sid| Command::atc_inv(sid, None, 0, 52);
-    assert_eq!(run(|f| f.swapped_sid_slots = Some((0, 1)), atc(0x10)), Some(atc(0x1001)));
-    assert_eq!(run(|f| f.swapped_sid_slots = Some((0, 1)), atc(0x11)), Some(atc(0x1000)));
-    assert_eq!(run(|f| f.sid_match_sticks = true, atc(0x12)), Some(atc(0x1002)));
-    assert_eq!(run(|_| {}, atc(0x12)), None);
-    assert_eq!(
-        run(|f| f.keep_guest_vmid = true, Command::tlbi_nh_asid(1, 7)),
-        Some(Command::tlbi_nh_asid(1, 7))
-    );
-    assert_eq!(run(|f| f.admit_everything = true, Command::cfgi_all()), Some(Command::cfgi_all()));
+    let swap = |vintf| Some(SwappedSlots { vintf, slots: (0, 1) });
+    assert_eq!(run(&|f| f.swapped_sid_slots = swap(5), atc(0x10)), Some(atc(0x1001)));
+    assert_eq!(run(&|f| f.swapped_sid_slots = swap(5), atc(0x11)), Some(atc(0x1000)));
+    assert_eq!(run(&|f| f.swapped_sid_slots = swap(4), atc(0x10)), Some(atc(0x1000)));
+    assert_eq!(run(&|f| f.sid_match_sticks = true, atc(0x12)), Some(atc(0x1002)));
+    assert_eq!(run(&|_| {}, atc(0x12)), None);
+    let tlbi = |vmid| Command::tlbi_nh_asid(1, vmid);
+    let own = run(&|_| {}, tlbi(7)).unwrap().vmid() as u16;
+    assert_ne!(own, 7);
+    for (kept, here) in
+        [(Vintfs::None, false), (Vintfs::All, true), (Vintfs::One(5), true), (Vintfs::One(4), false)]
+    {
+        let (vmid, sid) = if here { (7, 0x11) } else { (own, 0x1001) };
+        assert_eq!(run(&|f| f.keep_guest_vmid = kept, tlbi(7)), Some(tlbi(vmid)), "{kept:?}");
+        assert_eq!(run(&|f| f.keep_guest_sid = kept, atc(0x11)), Some(atc(sid)), "{kept:?}");
+        assert_eq!(run(&|f| f.keep_guest_sid = kept, atc(0x12)), None, "no slot matches: illegal, {kept:?}");
+    }
+    assert_eq!(run(&|f| f.admit_everything = true, Command::cfgi_all()), Some(Command::cfgi_all()));
 }

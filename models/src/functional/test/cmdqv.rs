@@ -1,9 +1,9 @@
 //! VCMDQs share the engine with the main queue.
 
 use super::*;
-use crate::cmdqv::CmdqvConfig;
 use crate::cmdqv::knobs::{Knobs, RepeatInvalidations};
-use crate::psmmu::PsmmuFaults;
+use crate::cmdqv::{CmdqvConfig, SwappedSlots, Vintfs};
+use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::record::CommandQueue;
 use spec::cmdqv::Place;
 
@@ -195,9 +195,96 @@ fn faults_of_the_cmdqv() {
 
     let mut ring = Ring::open(&mut b, 5, 10);
     b.write_at(at("VINTF5.SID_REPLACE1"), 77);
-    b.smmu.set_swapped_sid_slots(Some((0, 1)));
-    ring.push(&mut b, &[Command::atc_inv(VIRTUAL, None, 0x1000, 0)]);
-    assert_eq!(b.world.invalidations[0].sid, 77);
+    let swapped_sid_slots = Some(SwappedSlots { vintf: 5, slots: (0, 1) });
+    for (faults, sid) in [
+        (PsmmuFaults { swapped_sid_slots, ..Default::default() }, 77),
+        (PsmmuFaults { keep_guest_sid: Vintfs::All, ..Default::default() }, VIRTUAL),
+        (PsmmuFaults::default(), STREAM),
+    ] {
+        b.smmu.set_faults(&faults);
+        ring.push(&mut b, &[Command::atc_inv(VIRTUAL, None, 0x1000, 0)]);
+        assert_eq!(b.world.invalidations.last().unwrap().sid, sid, "{faults:?}");
+    }
+}
+
+/// The VMID that the guest writes is not its own: what it invalidates stays.
+#[test]
+fn a_guests_vmid_is_kept() {
+    for (kept, stale) in
+        [(Vintfs::None, false), (Vintfs::All, true), (Vintfs::One(3), true), (Vintfs::One(4), false)]
+    {
+        let mut b = bench_with(|c| c.faults.keep_guest_vmid = kept);
+        let mut ring = Ring::open(&mut b, 3, 10);
+        b.read_page(1).expect("mapped");
+        b.unmap(1);
+        ring.push(&mut b, &[Command::tlbi_s2_ipa(99, 0x1000, true), Command::sync()]);
+        assert_eq!((ring.cons(&mut b), b.read_page(1).is_ok()), ((2, 0), stale), "{kept:?}");
+    }
+}
+
+#[test]
+fn faults_of_the_cmdqv_outlive_a_reset() {
+    let mut b = bench_with(|c| c.faults.stuck_vintf = Some(3));
+    for _ in 0..2 {
+        b.write_at(at("VINTF3.CONFIG"), 1);
+        assert_eq!(b.read_at(at("VINTF3.STATUS")) & 1, 0);
+        b.smmu.reset();
+    }
+}
+
+/// Of three queues with an invalidation each, the one that counts loses its own.
+#[test]
+fn faults_of_commands_may_be_those_of_a_vintf() {
+    for (vintf, lost) in
+        [(None, [true, false, false]), (Some(3), [false, true, false]), (Some(4), [false, false, true])]
+    {
+        let mut b = bench();
+        let mut rings = [Ring::open(&mut b, 3, 10), Ring::open(&mut b, 4, 11)];
+        let which = WhichCommands { which: Which::Nth(1), vintf };
+        b.smmu.set_faults(&PsmmuFaults { drop_tlbi: which, ..Default::default() });
+        let tlbi = |page: u64| [Command::tlbi_s2_ipa(VMID, page << 12, true), Command::sync()];
+        for page in 1..4 {
+            b.read_page(page).expect("mapped");
+            b.unmap(page);
+        }
+        b.submit(&tlbi(1));
+        rings.iter_mut().zip(2..).for_each(|(ring, page)| ring.push(&mut b, &tlbi(page)));
+        assert_eq!([1, 2, 3].map(|page| b.read_page(page).is_ok()), lost, "{vintf:?}");
+
+        b.smmu.set_faults(&PsmmuFaults { corrupt_command: which, ..Default::default() });
+        b.submit(&[Command::sync()]);
+        rings.iter_mut().for_each(|ring| ring.push(&mut b, &[Command::sync()]));
+        let errors = [b.cons().1, rings[0].cons(&mut b).1, rings[1].cons(&mut b).1];
+        assert_eq!(errors, lost.map(u32::from), "{vintf:?}");
+    }
+}
+
+/// An early CMD_SYNC of one queue leaves its invalidation to whichever command comes next, of any queue.
+#[test]
+fn an_early_sync_is_made_good_by_another_queue() {
+    let mut b = bench();
+    let mut rings = [Ring::open(&mut b, 3, 10), Ring::open(&mut b, 4, 11)];
+    b.smmu.set_faults(&PsmmuFaults { early_sync: Which::Nth(1), ..Default::default() });
+    b.read_page(1).expect("mapped");
+    b.unmap(1);
+    rings[0].push(&mut b, &[Command::tlbi_s2_ipa(0, 0x1000, true), Command::sync()]);
+    assert_eq!((rings[0].cons(&mut b), b.read_page(1).is_ok()), ((2, 0), true));
+    rings[1].push(&mut b, &[Command::tlbi_nh_asid(1, 0)]);
+    assert_eq!(b.read_page(1), Err(ABORTED));
+}
+
+/// What a disabled queue has left behind is completed by the main queue, also when it is held back.
+#[test]
+fn the_main_queue_completes_what_a_disabled_one_holds() {
+    let mut b = bench();
+    let mut ring = Ring::open(&mut b, 3, 10);
+    b.smmu.set_faults(&PsmmuFaults { early_sync: Which::Nth(100), ..Default::default() });
+    b.world.atc_answers = false;
+    ring.push(&mut b, &[Command::atc_inv(VIRTUAL, None, 0, 52)]);
+    assert_eq!(b.world.invalidations, []);
+    b.write_at(ring.at("CONFIG"), 0);
+    b.submit(&[Command::sync()]);
+    assert_eq!((b.cons(), b.world.invalidations.len()), ((4, 3), 1));
 }
 
 #[test]

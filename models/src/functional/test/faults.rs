@@ -13,19 +13,84 @@ fn dropped_invalidations_leave_the_entry() {
     for (which, stale) in
         [(Which::Never, false), (Which::Nth(2), true), (Which::Nth(3), false), (Which::From(2), true)]
     {
-        let mut b = broken(PsmmuFaults { drop_tlbi: which, ..Default::default() });
+        let mut b = broken(PsmmuFaults { drop_tlbi: which.into(), ..Default::default() });
         b.read_page(1).expect("mapped");
         b.unmap(1);
         b.submit(&[Command::tlbi_s2_ipa(VMID, 0x1000, true), Command::sync()]);
         assert_eq!(b.cons(), (6, 0), "consumed as if nothing were wrong");
         assert_eq!(b.read_page(1).is_ok(), stale, "{which:?}");
 
-        let mut b = broken(PsmmuFaults { drop_cfgi: which, ..Default::default() });
+        let mut b = broken(PsmmuFaults { drop_cfgi: which.into(), ..Default::default() });
         b.read_page(1).expect("mapped");
         b.ste(|ste| ste.with_config(ste::config::ABORT));
         b.submit(&[Command::cfgi_ste(STREAM, true), Command::sync()]);
         assert_eq!(b.read_page(2).is_ok(), stale, "{which:?}");
     }
+}
+
+/// Steps of software behind a bad CMD_SYNC, and whether the page that it invalidated is still there afterwards.
+#[test]
+fn an_early_sync_leaves_invalidations_for_later() {
+    let (sync, other) = (Command::sync(), Command::tlbi_s2_ipa(VMID, 0x9000, true));
+    let batch = [
+        Command::tlbi_s2_ipa(VMID, 0x1000, true),
+        Command::cfgi_ste(STREAM, true),
+        Command::atc_inv(STREAM, None, 0x1000, 0),
+        sync,
+    ];
+    // The boot sequence holds two CMD_SYNCs.
+    let (early, late) = (Which::Nth(3), Which::Nth(4));
+    for (name, which, next, stale) in [
+        ("no fault", Which::Never, &[][..], false),
+        ("a good one, though another will be bad", late, &[], false),
+        ("too early", early, &[], true),
+        ("made good by a CMD_SYNC", early, &[sync], false),
+        ("made good by any command", early, &[other], false),
+        ("all are bad: by any command", Which::From(3), &[other], false),
+        ("all are bad: not by a CMD_SYNC", Which::From(3), &[sync], true),
+        ("sent once more, and good", early, &batch, false),
+        ("sent once more, and bad", Which::Range(3, 2), &batch, true),
+        ("sent twice more, and good", Which::Range(3, 2), &[batch, batch].concat(), false),
+    ] {
+        let mut b = broken(PsmmuFaults { early_sync: which, ..Default::default() });
+        b.read_page(1).expect("mapped");
+        b.read_page(2).expect("mapped");
+        b.unmap(1);
+        b.ste(|ste| ste.with_config(ste::config::ABORT));
+        b.submit(&batch);
+        assert_eq!(b.cons(), (8, 0), "{name}: consumed as if nothing were wrong");
+        for command in next {
+            b.submit(&[*command]);
+        }
+        assert_eq!(b.world.invalidations.is_empty(), stale, "{name}: ATC_INV");
+        assert_eq!(b.read_page(1).is_ok(), stale, "{name}: TLBI");
+        assert_eq!(b.read_page(2).is_ok(), stale, "{name}: CFGI");
+    }
+}
+
+#[test]
+fn what_is_held_back_is_done_when_the_fault_is_gone() {
+    let mut b = broken(PsmmuFaults { early_sync: Which::From(3), ..Default::default() });
+    b.read_page(1).expect("mapped");
+    b.unmap(1);
+    b.submit(&[Command::tlbi_s2_ipa(VMID, 0x1000, true)]);
+    b.read_page(1).expect("held back");
+    b.smmu.set_faults(&PsmmuFaults::default());
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.read_page(1), Err(ABORTED));
+}
+
+/// However many invalidations come without a CMD_SYNC, only so many are held back.
+#[test]
+fn a_queue_without_sync_does_not_fill_memory() {
+    let mut b = broken(PsmmuFaults { early_sync: Which::Nth(100), ..Default::default() });
+    b.world.atc_answers = true;
+    for _ in 0..1000 {
+        b.submit(&[Command::atc_inv(STREAM, None, 0, 52); 8]);
+    }
+    assert_eq!(b.world.invalidations.len(), 8000 - 4096);
+    b.submit(&[Command::sync()]);
+    assert_eq!(b.world.invalidations.len(), 8000);
 }
 
 /// An early CMD_SYNC does not see that an ATC invalidation before it will time out.

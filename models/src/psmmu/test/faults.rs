@@ -16,7 +16,7 @@ fn a_dropped_tlbi_leaves_the_entry() {
     for (which, stale) in
         [(Which::Never, false), (Which::Nth(2), true), (Which::Nth(3), false), (Which::From(2), true)]
     {
-        let mut b = broken(PsmmuFaults { drop_tlbi: which, ..Default::default() });
+        let mut b = broken(PsmmuFaults { drop_tlbi: which.into(), ..Default::default() });
         b.read_page(1);
         b.unmap(1);
         b.submit(&[Command::tlbi_s2_ipa(VMID, 0x1000, true), Command::sync()]);

@@ -226,9 +226,9 @@ impl Pair {
     /// Whether some fault counts what commands do.
     pub(super) fn is_counting(&self) -> bool {
         let f = self.plain.smmu.config().faults;
-        [f.drop_tlbi, f.drop_cfgi, f.lose_interrupt, f.lose_atc_invalidation]
-            .iter()
-            .any(|w| *w != Which::Never)
+        let commands = [f.drop_tlbi, f.drop_cfgi, f.corrupt_command].map(|w| w.which);
+        let others = [f.lose_interrupt, f.lose_atc_invalidation];
+        commands.iter().chain(&others).any(|w| *w != Which::Never)
     }
     pub(super) fn read(&mut self, addr: u64) -> [u32; 2] {
         let before = self.executed();

@@ -5,12 +5,12 @@ use proptest::sample::select;
 use spec::smmu::command;
 
 use super::super::*;
-use crate::cmdqv::CmdqvConfig;
 use crate::cmdqv::knobs::{
     AllocationOrder, AutoSync, Backlog, GerrornDifference, GuestNhAll, Knobs, RepeatInvalidations,
     SmmuDisabled, SyncSignal,
 };
-use crate::psmmu::{PsmmuFaults, Which};
+use crate::cmdqv::{CmdqvConfig, SwappedSlots, Vintfs};
+use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
 use crate::smmu::assoc::Shape;
 
@@ -40,7 +40,7 @@ pub(super) enum Step {
     /// CMD_RESUME or CMD_STALL_TERM for a stream that stalls.
     Resume { sid: u32, stag: u16, action: (bool, bool), all: bool },
     /// Other faults.
-    Faults(PsmmuFaults),
+    Faults(Box<PsmmuFaults>),
 }
 
 /// What a device does.
@@ -227,22 +227,51 @@ fn which() -> impl Strategy<Value = Which> {
     ]
 }
 
-/// Faults whose occurrences do not depend on when things happen.
-fn faults() -> impl Strategy<Value = PsmmuFaults> {
-    (which(), which(), which(), which(), which(), which(), prop::bool::weighted(0.05)).prop_map(
-        |(drop_tlbi, drop_cfgi, lose_event, lose_interrupt, lose_atc_invalidation, abort_read, stalled)| {
-            PsmmuFaults {
-                drop_tlbi,
-                drop_cfgi,
-                lose_event,
-                lose_interrupt,
-                lose_atc_invalidation,
-                abort_read,
-                stalled,
-                ..PsmmuFaults::default()
-            }
+fn which_commands() -> impl Strategy<Value = WhichCommands> {
+    (which(), prop::option::weighted(0.3, 0_u8..4)).prop_map(|(which, vintf)| WhichCommands { which, vintf })
+}
+
+fn vintfs() -> impl Strategy<Value = Vintfs> {
+    prop_oneof![8 => Just(Vintfs::None), 1 => Just(Vintfs::All), 1 => (0_u8..4).prop_map(Vintfs::One)]
+}
+
+/// Faults of a CMDQV, except a VINTF that is stuck: with time it asks again and again.
+fn cmdqv_faults() -> impl Strategy<Value = PsmmuFaults> {
+    let swapped = (0_u8..4).prop_map(|vintf| SwappedSlots { vintf, slots: (0, 1) });
+    (vintfs(), vintfs(), prop::option::weighted(0.1, swapped)).prop_map(
+        |(keep_guest_vmid, keep_guest_sid, swapped_sid_slots)| PsmmuFaults {
+            swapped_sid_slots,
+            keep_guest_vmid,
+            keep_guest_sid,
+            ..PsmmuFaults::default()
         },
     )
+}
+
+/// Faults whose occurrences do not depend on when things happen.
+fn faults() -> impl Strategy<Value = PsmmuFaults> {
+    let commands = (which_commands(), which_commands(), damage());
+    let others = (which(), which(), which(), which(), prop::bool::weighted(0.05));
+    (commands, others, cmdqv_faults()).prop_map(|(commands, others, of_cmdqv)| {
+        let (drop_tlbi, drop_cfgi, corrupt_command) = commands;
+        let (lose_event, lose_interrupt, lose_atc_invalidation, abort_read, stalled) = others;
+        PsmmuFaults {
+            drop_tlbi,
+            drop_cfgi,
+            lose_event,
+            lose_interrupt,
+            lose_atc_invalidation,
+            abort_read,
+            corrupt_command,
+            stalled,
+            ..of_cmdqv
+        }
+    })
+}
+
+/// A command that arrives damaged stops its queue, so there are few.
+fn damage() -> impl Strategy<Value = WhichCommands> {
+    prop_oneof![9 => Just(WhichCommands::default()), 1 => which_commands()]
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -270,7 +299,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Answers),
         3 => (select(&[8_u32, 9]), 0_u16..3, any::<(bool, bool)>(), prop::bool::weighted(0.2))
             .prop_map(|(sid, stag, action, all)| Step::Resume { sid, stag, action, all }),
-        1 => faults().prop_map(Step::Faults),
+        1 => faults().prop_map(|faults| Step::Faults(Box::new(faults))),
     ]
 }
 
