@@ -331,4 +331,13 @@ fn recordings() {
         ran.says("written");
         ran.keep_recording(name);
     }
+    // Little data, and that of one kind, keep the recording small.
+    let script = "dd if=/dev/zero of=/dev/nvme0n1 bs=16k count=8 oflag=direct 2>/dev/null && echo written
+                  dd if=/dev/nvme0n1 of=/dev/null bs=16k count=8 iflag=direct 2>/dev/null";
+    let platform = include_str!("../../../../scenarios/platforms/nested-two-psmmus.toml");
+    let args = &["--mib", "0"];
+    let guest = machine::Nested { platform, script, args, record: true };
+    let ran = machine::nested(&guest).expect("the host's image is there");
+    ran.says("written");
+    ran.keep_recording("nested-two-psmmus");
 }

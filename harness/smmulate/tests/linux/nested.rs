@@ -3,7 +3,7 @@
 
 use crate::machine::{Nested, Ran, nested};
 
-/// Tests that take a guest's disks from a shipped platform.
+/// The text of a shipped platform.
 macro_rules! platform {
     ($name:literal) => {
         include_str!(concat!("../../../../scenarios/platforms/nested-", $name, ".toml"))
@@ -52,21 +52,15 @@ fn two_vsmmus_follow_two_psmmus() {
 
 #[test]
 fn one_vsmmu_over_two_psmmus_is_refused() {
-    for queues in ["passthrough", "trapped"] {
-        let platform = platform!("one-vsmmu").replace(
-            "policy = \"passthrough\"\nwindow = \"smmu0\"\n",
-            &match queues {
-                "trapped" => "policy = \"trapped\"\n".to_owned(),
-                _ => "policy = \"passthrough\"\nwindow = \"smmu0\"\n".to_owned(),
-            },
-        );
-        let Some(ran) = nested(&Nested { platform: &platform, ..Nested::default() }) else { return };
+    let passed = platform!("one-vsmmu");
+    let trapped = passed.replace("policy = \"passthrough\"\nwindow = \"smmu0\"", "policy = \"trapped\"");
+    assert_ne!(passed, trapped);
+    for platform in [passed, &trapped] {
+        let Some(ran) = nested(&Nested { platform, ..Nested::default() }) else { return };
         ran.is_clean();
         let refused = ran.guest("vm0")["refused"].as_array().unwrap();
-        assert!(
-            refused.iter().any(|words| words == "IOMMU_VDEVICE_ALLOC failed: Invalid argument"),
-            "{refused:?}"
-        );
+        let refusal = "IOMMU_VDEVICE_ALLOC failed: Invalid argument";
+        assert!(refused.iter().any(|words| words == refusal), "{refused:?}");
         ran.says("CMD_SYNC timeout");
     }
 }
@@ -116,4 +110,109 @@ fn a_guest_reboots() {
     ran.is_clean();
     assert_eq!(ran.guest("vm0")["boots"].as_array().unwrap().len(), 2);
     owns_its_vcmdqs(&ran, "smmu0", 1, &["TLBI_NH_VA", "SYNC"]);
+}
+
+/// Two guests and the host on two pSMMUs; one guest has a DMA tester.
+const THREE_PARTIES: &str = r#"
+    title = "Three parties"
+    [psmmu.smmu]
+    count = 2
+    cmdqv = { vintfs = 64, vcmdqs = 128, sid_slots = 16 }
+    idr0 = 0x094c341b
+    idr1 = 0x01080010
+    idr3 = 0x1500
+    idr5 = 0x75
+    [endpoint.nvme]
+    count = 2
+    kind = "nvme"
+    psmmu = "smmu0"
+    ats = true
+    [endpoint.own]
+    kind = "nvme"
+    psmmu = "smmu1"
+    [endpoint.tester]
+    kind = "dma"
+    psmmu = "smmu0"
+    [vm.vm]
+    count = 2
+    vcpus = 2
+    memory = "256 MiB"
+    [vsmmu.vs0]
+    vm = "vm0"
+    policy = "passthrough"
+    devices = ["nvme0", "tester"]
+    [vsmmu.vs1]
+    vm = "vm1"
+    policy = "passthrough"
+    devices = ["nvme1"]
+"#;
+
+/// A guest that has the tester lets it write where nothing is mapped.
+const BAD_DMA: &str = "for d in /sys/bus/pci/devices/*; do
+    [ $(cat $d/device) = 0x0c02 ] || continue
+    echo 1 >$d/enable
+    printf '\\006' | dd of=$d/config bs=1 seek=4 conv=notrunc 2>/dev/null
+    bar=$(head -1 $d/resource | cut -d' ' -f1)
+    r() { busybox devmem $(printf '0x%x' $((bar + $1))) 32 $2; }
+    r 8 0xdead0000; r 12 0; r 16 8; r 4 1
+    [ $(r 28) = 0x00000001 ] && echo refused
+    sleep 2
+done
+dmesg | grep -E 'event:|CMDQ error'";
+
+/// Three errors at once, each its owner's alone; everybody's data are good.
+#[test]
+fn errors_reach_their_owner_and_nobody_else() {
+    let args = &[
+        "--fault",
+        "corrupt-command@smmu0,vintf=2,nth=60",
+        // Some forty are the host's, before and after the guest's fifty.
+        "--fault",
+        "ats-timeout@nvme0,nth=65",
+        "--mib",
+        "2",
+    ];
+    let Some(ran) = nested(&Nested { platform: THREE_PARTIES, script: BAD_DMA, args, ..Nested::default() })
+    else {
+        return;
+    };
+    ran.is_clean();
+    // The event has the StreamID that the guest knows, not the physical one.
+    ran.says("client: 0000:12:00.0 sid: 0x1200 ssid: 0x0 iova: 0xdead0000");
+    let said_by =
+        |what: &str| ["vm0| ", "vm1| ", "["].map(|who| ran.lines(who).any(|line| line.contains(what)));
+    assert_eq!(said_by("F_TRANSLATION"), [true, false, false]);
+    let illegal = said_by("Illegal command");
+    assert!(illegal == [true, false, false] || illegal == [false, true, false], "{illegal:?}");
+    assert_eq!(said_by("ATC invalidate timeout"), [true, false, false]);
+    assert_eq!(ran.command_errors("smmu0", "VINTF2", "CERROR_ILL"), 1);
+    assert_eq!(ran.command_errors("smmu0", "VINTF", "CERROR_ATC_INV_SYNC"), 1);
+    for smmu in ["smmu0", "smmu1"] {
+        assert_eq!(ran.command_errors(smmu, "VINTF0", "CERROR_ATC_INV_SYNC"), 0);
+        assert_eq!(ran.command_errors(smmu, "CMDQ", "CERROR_ILL"), 0);
+    }
+    assert_eq!(ran.event("smmu0", "F_TRANSLATION"), 1);
+    assert_eq!(ran.event("smmu1", "F_TRANSLATION"), 0);
+}
+
+/// A fault of the silicon, and where the oracle finds its consequences.
+#[test]
+fn each_mutation_is_caught() {
+    let one = platform!("one-psmmu");
+    let two = platform!("two-psmmus");
+    for (platform, fault, smmu, kind) in [
+        (two, "drop-tlbi@smmu0,vintf=1,nth=20,times=1000000", "smmu0", "stale-use"),
+        (one, "keep-guest-vmid@smmu0", "smmu0", "stale-use"),
+        (two, "keep-guest-sid@smmu1", "smmu1", "stale-use"),
+        (two, "early-sync@smmu0,nth=100,times=1000000", "smmu0", "stale-use"),
+        (one, "drop-cfgi@smmu0,times=1000000", "smmu0", "spurious-abort"),
+    ] {
+        // Guests that lose a completion wait for it longer than a test does.
+        let args = &["--fault", fault, "--mib", "2", "--timeout", "75"];
+        let Some(ran) = nested(&Nested { platform, args, ..Nested::default() }) else { return };
+        assert_eq!(ran.status, 1, "{fault}");
+        let found: Vec<_> = ran.findings().iter().map(|f| (&f["smmu"], &f["kind"])).collect();
+        assert!(found.iter().any(|(s, k)| *s == smmu && *k == kind), "{fault}: {found:?}");
+        assert!(found.iter().all(|(s, _)| *s == smmu), "{fault}: {found:?}");
+    }
 }

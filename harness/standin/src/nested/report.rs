@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::guest::Guest;
 use super::script::Plan;
 use crate::machine::Machine;
+use crate::platform::Kind;
 
 /// VM exits of a guest while it worked, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,8 +166,8 @@ impl Report {
                     }
                     continue;
                 }
-                let cmdqvs = guest.vsmmus.iter().filter(|v| v.passthrough).count() as u64;
-                out.extend(life.problems(plan.boots as usize, cmdqvs).map(|what| format!("{name}: {what}")));
+                let expected = Expected::of(guest, plan, machine);
+                out.extend(life.problems(&expected).map(|what| format!("{name}: {what}")));
             }
         }
         for (bdf, verdict, _) in &self.own {
@@ -233,6 +235,25 @@ impl Report {
     }
 }
 
+/// What a guest must show in each life.
+struct Expected {
+    boots: usize,
+    cmdqvs: u64,
+    disks: usize,
+}
+
+impl Expected {
+    fn of(guest: &Guest, plan: &Plan, machine: &Machine) -> Self {
+        let is_disk = |&&e: &&usize| machine.platform.endpoints[e].kind == Kind::Nvme;
+        let disks = guest.vsmmus.iter().flat_map(|v| &v.endpoints).filter(is_disk).count();
+        Self {
+            boots: plan.boots as usize,
+            cmdqvs: guest.vsmmus.iter().filter(|v| v.passthrough).count() as u64,
+            disks: if plan.mib == 0 { 0 } else { disks },
+        }
+    }
+}
+
 impl Life {
     /// What the kernel has refused to QEMU, in QEMU's words: the errno is at their end.
     pub fn refusals(&self) -> impl Iterator<Item = &str> {
@@ -265,7 +286,8 @@ impl Life {
         }
     }
 
-    fn problems(&self, boots: usize, cmdqvs: u64) -> impl Iterator<Item = String> {
+    fn problems(&self, expected: &Expected) -> impl Iterator<Item = String> {
+        let Expected { boots, cmdqvs, disks } = *expected;
         let mut out = Vec::new();
         if self.status != Some(0) {
             let words = self.complaints.last().cloned().unwrap_or_default();
@@ -283,6 +305,9 @@ impl Life {
             }
             if boot.cmdqvs != cmdqvs {
                 out.push(format!("found {} CMDQVs instead of {cmdqvs}", boot.cmdqvs));
+            }
+            if boot.disks.len() != disks {
+                out.push(format!("{} of {disks} disks answered", boot.disks.len()));
             }
             let bad = boot.disks.iter().filter(|disk| disk.verdict != "equal");
             out.extend(bad.map(|disk| format!("the disk {}: {}", disk.bdf, disk.verdict)));
@@ -390,6 +415,7 @@ vm0| @qemu 0
             ("@host end vm0 1 0", "", "vm0: QEMU did not end"),
             ("@host start vm0 1", "", "vm0: 0 of 1 lives"),
             ("@guest hello", "", "vm0: 0 of 1 boots"),
+            ("@guest disk", "", "vm0: 0 of 1 disks answered"),
             ("equal 7", "failed 7", "the host's own disk nvme1: failed"),
             ("02.0 abc", "02.0 def", "nvme0: does not hold what a guest has left"),
             ("@host own", "@host broken no-kvm\n@host own", "no-kvm"),
