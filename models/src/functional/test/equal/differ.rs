@@ -118,7 +118,8 @@ impl Pair {
         }
         self.divided |= self.long;
         self.counters(&mut all);
-        all
+        // Reading registers may have let commands go on.
+        if self.raced { Vec::new() } else { all }
     }
 
     fn registers(&mut self, all: &mut Vec<String>) {

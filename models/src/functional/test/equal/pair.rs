@@ -50,8 +50,10 @@ pub(super) struct Pair {
     pub(super) retried: u64,
     /// Several transactions were tried again in this step: their order is open.
     pub(super) many: bool,
+    /// In this step a stall of the command queues has ended: all that have commands begin at once.
+    pub(super) released: bool,
     /// What comes first is open with time, and matters: a transaction was tried again while commands were executed, or several
-    /// queues had commands and a fault counts them. From here on nothing can be compared.
+    /// queues had commands and a fault counts them or has held them up. From here on nothing can be compared.
     pub(super) raced: bool,
     /// Stalled transactions that were resumed.
     pub(super) resumed: u64,
@@ -138,6 +140,7 @@ impl Pair {
             divided: false,
             many: false,
             retried: 0,
+            released: false,
             raced: false,
             resumed: 0,
         };
@@ -146,7 +149,7 @@ impl Pair {
     }
 
     pub(super) fn step(&mut self, step: &Step) {
-        (self.long, self.many) = (false, false);
+        (self.long, self.many, self.released) = (false, false, false);
         if self.raced {
             return;
         }
@@ -188,6 +191,7 @@ impl Pair {
                 self.push_main(&[if *all { Command::stall_term(*sid) } else { command }]);
             }
             Step::Faults(faults) => {
+                self.released = self.plain.smmu.config().faults.stalled && !faults.stalled;
                 self.plain.smmu.set_faults(faults);
                 self.timed.psmmu.set_faults(faults);
             }

@@ -146,7 +146,7 @@ impl Pair {
         let now = self.executed();
         let executed: u64 = now.iter().zip(before).map(|(now, before)| now - before).sum();
         let queues = now.iter().zip(before).filter(|(now, before)| now != before).count();
-        self.raced |= queues > 1 && self.is_counting();
+        self.raced |= queues > 1 && (self.is_counting() || self.released);
         let mut together = 0;
         while let Some(Resumed { ticket, fate, .. }) = self.plain.smmu.resumed() {
             self.resumed += 1;
