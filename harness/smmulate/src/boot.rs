@@ -40,7 +40,8 @@ pub(crate) fn boot(args: &Boot) -> ExitCode {
         }
         let (host, server) = prepare(&machine, &args.hardware, &folder.0, false)?;
         let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-        run(args.timeout, host, server, command).map(|(host, ending, _)| (Some(host), ending))
+        run((args.timeout, args.hardware.fail_fast), host, server, command)
+            .map(|(host, ending, _)| (Some(host), ending))
     };
     match run() {
         Ok((host, ending)) => finish(args, host, &ending),

@@ -52,7 +52,7 @@ pub(crate) enum Command {
 /// What `serve` and `boot` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Hardware {
-    /// A platform: the psmmu, endpoint and fault tables of a scenario file
+    /// A platform: the psmmu, endpoint and fault tables of a scenario file; for `nested`, its vm and vsmmu tables, too
     #[arg(value_name = "PLATFORM")]
     pub(crate) platform: PathBuf,
     /// Let simulated time pass while the SMMUs are used; without it they answer at once
@@ -61,6 +61,9 @@ pub(crate) struct Hardware {
     /// A fault of the hardware, beside those of the file: drop-tlbi@smmu0,nth=100,times=1000000
     #[arg(long, value_name = "KIND@NAME[,KEY=VALUE...]")]
     pub(crate) fault: Vec<Fault>,
+    /// End at the first thing that the oracle finds
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
     /// Storage of an NVMe endpoint; by default 1 GiB in memory
     #[arg(long, value_name = "NAME=FILE")]
     pub(crate) disk: Vec<Pair>,
@@ -131,7 +134,7 @@ pub(crate) struct Boot {
     #[arg(long)]
     pub(crate) no_posted_writes: bool,
     /// Connect to the sockets that `smmulate serve` has made in this folder, for the same platform
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["timed", "disk", "record", "trace", "json"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["timed", "fault", "fail_fast", "disk", "record", "trace", "json"])]
     pub(crate) connect: Option<PathBuf>,
     /// Start again when the machine reboots
     #[arg(long)]

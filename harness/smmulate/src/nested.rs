@@ -56,7 +56,7 @@ fn attempt(args: &Nested, machine: &Machine) -> Result<ExitCode, String> {
     let options = options(args, machine, &plan, &folder.0)?;
     let (host, server) = prepare(machine, &args.hardware, &folder.0, false)?;
     let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-    let (host, ending, lines) = run(args.timeout, host, server, command)?;
+    let (host, ending, lines) = run((args.timeout, args.hardware.fail_fast), host, server, command)?;
     tell(&ending, args.timeout);
     let board = host.finish().map_err(|why| format!("the recording cannot be written: {why}"))?;
     let said = Report::read(lines.iter().map(String::as_str));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use standin::board::{Board, Disk};
-use standin::host::Host;
+use standin::host::{Host, Until};
 use standin::machine::{Machine, MachineError, Size};
 use standin::memory::Memory;
 use standin::protocol::{Server, Settings};
@@ -92,7 +92,7 @@ pub(crate) fn prepare(
     if let Some(path) = &args.trace {
         board.trace(Box::new(BufWriter::new(create(path)?)));
     }
-    let mut host = Host::new(board, once);
+    let mut host = Host::new(board, Until { all_gone: once, finding: args.fail_fast });
     if let Some(path) = &args.record {
         let written = host.record(create(path)?, &header);
         written.map_err(|why| format!("`{}` cannot be written: {why}", path.display()))?;

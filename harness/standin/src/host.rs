@@ -22,15 +22,23 @@ pub struct Host {
     at: Duration,
     /// Something may be under way that nobody waits for.
     unsettled: bool,
-    /// Stop when the last client has gone.
-    once: bool,
+    until: Until,
     clients: usize,
 }
 
+/// When a host ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Until {
+    /// When the last client has gone.
+    pub all_gone: bool,
+    /// When the oracle has found something.
+    pub finding: bool,
+}
+
 impl Host {
-    /// Serves this board. With `once`, until every client has gone.
-    pub fn new(board: Board, once: bool) -> Self {
-        Self { board, tape: None, at: Duration::ZERO, unsettled: false, once, clients: 0 }
+    /// Serves this board.
+    pub fn new(board: Board, until: Until) -> Self {
+        Self { board, tape: None, at: Duration::ZERO, unsettled: false, until, clients: 0 }
     }
 
     /// Records everything from now on.
@@ -161,7 +169,8 @@ impl protocol::Board for Host {
     }
 
     fn idle(&mut self, now: Duration, outbox: &mut Outbox) -> Idle {
-        if self.once && self.clients == 0 && self.at > Duration::ZERO {
+        let all_gone = self.clients == 0 && self.at > Duration::ZERO;
+        if (self.until.all_gone && all_gone) || (self.until.finding && !self.board.findings().is_empty()) {
             return Idle::Stop;
         }
         if !self.unsettled {
