@@ -10,7 +10,7 @@ use standin::initrd;
 use standin::machine::{Machine, Size};
 
 use crate::cli::Boot;
-use crate::linux::{Scratch, default_qemu, prepared, run, tell};
+use crate::linux::{Limits, Scratch, default_qemu, prepared, run, tell};
 use crate::serve::{machine_error, prepare, report, say_what_happens};
 use crate::{FAILED, input_error};
 
@@ -40,8 +40,8 @@ pub(crate) fn boot(args: &Boot) -> ExitCode {
         }
         let (host, server) = prepare(&machine, &args.hardware, &folder.0, false)?;
         let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-        run((args.timeout, args.hardware.fail_fast), host, server, command)
-            .map(|(host, ending, _)| (Some(host), ending))
+        let limits = Limits { timeout: args.timeout, fail_fast: args.hardware.fail_fast };
+        run(limits, host, server, command).map(|(host, ending, _)| (Some(host), ending))
     };
     match run() {
         Ok((host, ending)) => finish(args, host, &ending),

@@ -7,9 +7,18 @@ use standin::boot::{Console, Ending};
 use standin::host::Host;
 use standin::protocol::{Server, Stop};
 
-/// Serves on a thread of its own while QEMU runs, for so many seconds at most; returns all lines of the console, too.
+/// When a run is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// After so many seconds.
+    pub(crate) timeout: u64,
+    /// At the oracle's first finding.
+    pub(crate) fail_fast: bool,
+}
+
+/// Serves on a thread of its own while QEMU runs; returns all lines of the console, too.
 pub(crate) fn run(
-    (timeout, fail_fast): (u64, bool),
+    limits: Limits,
     mut host: Host,
     mut server: Server,
     command: std::process::Command,
@@ -21,9 +30,10 @@ pub(crate) fn run(
     });
     let serving = serving.map_err(|why| format!("no thread can be made: {why}"))?;
     let ended = Ended(stop);
-    let why_ended = if fail_fast { "the oracle has found something" } else { "the models' side has ended" };
+    let why_ended =
+        if limits.fail_fast { "the oracle has found something" } else { "the models' side has ended" };
     let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
-    let until = Instant::now() + Duration::from_secs(timeout);
+    let until = Instant::now() + Duration::from_secs(limits.timeout);
     let lost = || serving.is_finished().then(|| why_ended.to_owned());
     let (ending, lines) = console.finish(until, lost);
     drop(ended);

@@ -12,7 +12,7 @@ use standin::nested::{GUEST, HOST, Plan, Report};
 
 use crate::cli::Nested;
 use crate::input_error;
-use crate::linux::{Scratch, default_qemu, prepared, run, tell};
+use crate::linux::{Limits, Scratch, default_qemu, prepared, run, tell};
 use crate::serve::{machine_error, prepare, report, say_what_happens};
 
 /// Where the guests' initial RAM file system is put in the host.
@@ -56,7 +56,8 @@ fn attempt(args: &Nested, machine: &Machine) -> Result<ExitCode, String> {
     let options = options(args, machine, &plan, &folder.0)?;
     let (host, server) = prepare(machine, &args.hardware, &folder.0, false)?;
     let command = qemu::command(&machine.layout, &options, &folder.0).map_err(|why| why.to_string())?;
-    let (host, ending, lines) = run((args.timeout, args.hardware.fail_fast), host, server, command)?;
+    let limits = Limits { timeout: args.timeout, fail_fast: args.hardware.fail_fast };
+    let (host, ending, lines) = run(limits, host, server, command)?;
     tell(&ending, args.timeout);
     let board = host.finish().map_err(|why| format!("the recording cannot be written: {why}"))?;
     let said = Report::read(lines.iter().map(String::as_str));
