@@ -19,3 +19,6 @@ pub mod suite;
 
 pub use rig::Rig;
 pub use suite::{Group, Mode, Outcome, Row, Suite, Verdict};
+
+/// Every suite.
+pub const SUITES: &[&Suite] = &[&smmuv3::SUITE];
