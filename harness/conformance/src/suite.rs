@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use models::psmmu::PsmmuFaults;
 use models::smmu::{Features, IdrProfile};
 use spec::smmu::page0::IDR0;
 
@@ -109,11 +110,17 @@ impl Row {
 
     /// Runs it on a machine out of reset.
     pub fn run(&self, mode: Mode) -> Verdict {
+        self.run_with(mode, &PsmmuFaults::default())
+    }
+
+    /// The same on a machine that is broken.
+    fn run_with(&self, mode: Mode, faults: &PsmmuFaults) -> Verdict {
         if let Some(reason) = self.needs.and_then(Need::absent) {
             return Verdict::Absent(reason);
         }
         let profile = self.needs.and_then(Need::profile).unwrap_or(IdrProfile::STALLING);
-        let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut Rig::new(mode, profile))));
+        let run = || (self.run)(&mut Rig::new(mode, profile, faults));
+        let result = catch_unwind(AssertUnwindSafe(run));
         match (result, self.deviates) {
             (Ok(Ok(())), None) => Verdict::Pass,
             (Ok(Ok(())), Some(_)) => Verdict::Fail("closed deviation, remove it".to_owned()),
@@ -212,6 +219,8 @@ pub fn run(suite: &Suite) -> Outcomes {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::smmuv3::SUITE;
+    use models::psmmu::Which;
 
     const fn row(run: fn(&mut Rig) -> Check) -> Row {
         Row::new("Z00", "1", "", run)
@@ -231,5 +240,41 @@ mod test {
                 assert_eq!(row.run(mode), want);
             }
         }
+    }
+
+    /// Rows are worth nothing if a broken machine passes them.
+    #[test]
+    fn broken_machines_are_noticed() {
+        let none = PsmmuFaults::default;
+        let all = Which::From(1);
+        let rows: &[(PsmmuFaults, &[&str])] = &[
+            (
+                PsmmuFaults { drop_tlbi: all, ..none() },
+                &["B08", "I01", "I03", "I06", "I07", "I09", "I12", "I18"],
+            ),
+            (PsmmuFaults { drop_cfgi: all, ..none() }, &["C16", "I13", "I14", "Q20", "L11"]),
+            (PsmmuFaults { lose_event: all, ..none() }, &["T01", "T20", "C04", "X02", "N05", "E01", "L01"]),
+            (PsmmuFaults { lose_interrupt: all, ..none() }, &["E01", "E02", "Q10", "Q11"]),
+            (PsmmuFaults { lose_atc_invalidation: all, ..none() }, &["Q15", "Q18"]),
+            (PsmmuFaults { abort_read: all, ..none() }, &["X01", "N10", "A01", "T08", "C07"]),
+            (PsmmuFaults { abort_command_fetch: all, ..none() }, &["R15", "Q01", "I01"]),
+            (PsmmuFaults { corrupt_command: Which::From(4), ..none() }, &["Q15", "L02"]),
+        ];
+        let row = |id: &str| SUITE.groups.iter().flat_map(|group| group.rows).find(|row| row.id == id);
+        let passes = |id: &str, mode, faults: &PsmmuFaults| {
+            !matches!(row(id).expect("the row exists").run_with(mode, faults), Verdict::Fail(_))
+        };
+        let mut passed = Vec::new();
+        for (faults, ids) in rows {
+            let each = ids.iter().flat_map(|id| Mode::ALL.map(|mode| (*id, mode)));
+            passed.extend(each.filter(|(id, mode)| passes(id, *mode, faults)));
+        }
+        let early = PsmmuFaults { early_sync: all, ..none() };
+        passed.extend(
+            [("Q10", Mode::Cycles), ("Q13", Mode::Cycles)]
+                .into_iter()
+                .filter(|(id, m)| passes(id, *m, &early)),
+        );
+        assert_eq!(passed, [], "rows that pass on a broken machine");
     }
 }

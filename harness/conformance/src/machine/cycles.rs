@@ -72,14 +72,11 @@ fn memory(transaction: &Transaction, world: &mut World) -> Result<Data, Abort> {
             world.read(transaction.addr, into).map(|()| Data::new(into))
         }
         Op::Write(data) => world.write(transaction.addr, data.bytes()).map(|()| Data::EMPTY),
-        op => {
-            world.check(transaction.addr, op.len())?;
-            let applied = world.memory.apply(transaction.addr, &op);
-            if let Some(written) = applied.written {
-                world.writes.push((transaction.addr, written.bytes().to_vec()));
-            }
-            Ok(applied.answer)
+        Op::CompareSwap { expected, new } => {
+            world.compare_swap(transaction.addr, expected, new).map(Data::u64)
         }
+        // The SMMU itself needs no other atomic, and devices send none here.
+        Op::FetchAdd(_) | Op::Swap(_) => Err(Abort),
     }
 }
 

@@ -67,6 +67,16 @@ impl World {
         Ok(())
     }
 
+    /// Replaces a word if it is the one expected; says what it was.
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        self.check(addr, 8)?;
+        let found = self.memory.compare_swap(addr, expected, new);
+        if found == expected {
+            self.writes.push((addr, new.to_le_bytes().to_vec()));
+        }
+        Ok(found)
+    }
+
     fn check(&self, addr: PhysAddr, len: usize) -> Result<(), Abort> {
         match self.aborts.range(addr..addr + len as u64).next() {
             Some(_) => Err(Abort),

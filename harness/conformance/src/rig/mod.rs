@@ -13,7 +13,7 @@ pub(crate) use dma::{Dma, fault};
 pub(crate) use tables::{ABOVE, IPA, K4, K16, K64, PAGE1, PAGE2, Space, stage1_ste};
 
 use models::bus::{Data, Op};
-use models::psmmu::PsmmuConfig;
+use models::psmmu::{PsmmuConfig, PsmmuFaults};
 use models::smmu::IdrProfile;
 use models::smmu::interrupts::Lines;
 use sim::Time;
@@ -110,10 +110,11 @@ pub(crate) fn holds(what: &str, condition: bool) -> Check {
 }
 
 impl Rig {
-    /// Out of reset, with these ID registers.
-    pub fn new(mode: Mode, idr: IdrProfile) -> Self {
+    /// Out of reset, with these ID registers and faults.
+    pub fn new(mode: Mode, idr: IdrProfile, faults: &PsmmuFaults) -> Self {
         let mut config = PsmmuConfig::new(0, REGISTERS);
         config.idr = idr;
+        config.faults = *faults;
         config.lines = Lines {
             eventq: Some(EVENT_LINE),
             priq: None,

@@ -137,11 +137,15 @@ pub(super) const ROWS: &[Row] = &[
         r.ste(1, |ste| ste.with_eats(2));
         r.denies(REQUEST, DmaResult::Unsupported, &[BAD_REQUEST])
     }),
-    Row::absent(
+    Row::new(
         "A12",
-        "3.9.1.2",
-        "A request for an execute-never page is granted reads, and never Exe",
-        "translation requests and completions carry no Exe bit",
+        "13.7",
+        "A request for an execute-never page is granted reads and writes; Exe is never asked for",
+        |r| {
+            boot(r, 1, false)?;
+            r.page(0x1000, |leaf| leaf.with_uxn(true).with_pxn(true));
+            page(r, REQUEST, (true, true), PA)
+        },
     ),
     Row::new("A13", "3.9.1.2", "S1DSS=1 answers requests without PASID with the address itself", |r| {
         boot(r, 1, false)?;
