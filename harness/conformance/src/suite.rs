@@ -103,7 +103,7 @@ impl Row {
     }
 
     /// The same, known to fail, and why that is so.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "at times no row does")]
     pub(crate) const fn deviates(self, reason: &'static str) -> Self {
         Self { deviates: Some(reason), ..self }
     }
@@ -126,7 +126,11 @@ impl Row {
             (Ok(Ok(())), Some(_)) => Verdict::Fail("closed deviation, remove it".to_owned()),
             (Ok(Err(_)), Some(reason)) => Verdict::Deviates(reason),
             (Ok(Err(message)), None) => Verdict::Fail(message),
-            (Err(_), _) => Verdict::Fail("panicked".to_owned()),
+            (Err(panic), _) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                Verdict::Fail(format!("panicked: {}", text.unwrap_or_default()))
+            }
         }
     }
 }

@@ -190,6 +190,7 @@ pub(super) const ROWS: &[Row] = &[
         r.boot()?;
         let before = r.cons().0;
         r.submit(&invalidations(0, 40));
+        r.until("a few commands have run", |r| r.world.invalidations.len() >= 5)?;
         r.change_cr0(|cr0| cr0.with_cmdqen(false))?;
         r.run();
         let sent = invalidated(r).len() as u32;
