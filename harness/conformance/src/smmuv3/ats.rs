@@ -73,7 +73,9 @@ pub(super) const ROWS: &[Row] = &[
         "A request under an invalid STE is answered by an abort and not recorded",
         |r| {
             boot(r, 1, false)?;
+            page(r, REQUEST, (true, true), PA)?;
             r.ste(1, |ste| ste.with_v(false));
+            r.commands(&[Command::cfgi_ste(1, true)])?;
             r.denies(REQUEST, DmaResult::Aborted(Abort), &[])
         },
     ),

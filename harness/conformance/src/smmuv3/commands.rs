@@ -90,6 +90,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::new("Q05", "4.1.6", "SSec=1 is illegal in a Non-secure queue", |r| {
         r.boot()?;
+        r.commands(&[Command::cfgi_ste(1, true)])?;
         r.refuses(Command::cfgi_ste(1, true).with_ssec(true), ILLEGAL)
     }),
     Row::new("Q06", "4.4.2.5", "Commands for EL3 are illegal in a Non-secure queue", |r| {

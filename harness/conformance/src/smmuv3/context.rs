@@ -15,10 +15,12 @@ const fn bad(ssid: u64) -> EventRecord {
 }
 const DISABLED: EventRecord = EventRecord::new(EventNumber::F_STREAM_DISABLED, 1);
 
-/// Traffic of stream 1 must meet C_BAD_CD after this change of its CD.
+/// Traffic of stream 1 passes, and meets C_BAD_CD after this change of its CD.
 fn illegal(r: &mut Rig, edit: impl FnOnce(Cd) -> Cd) -> Check {
     r.boot()?;
+    r.reaches(READ, PA)?;
     r.cd(edit);
+    r.commands(&[Command::cfgi_cd(1, 0, true)])?;
     r.aborts(READ, &[EventRecord::configuration(EventNumber::C_BAD_CD, 1, None)])
 }
 
@@ -109,10 +111,8 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::new("C14", "5.4.2", "A granule that is not supported is illegal", |r| {
         r.idr5(|idr5| idr5.with_gran16k(false));
-        r.boot()?;
         let space = r.stage1(K16, 47);
-        r.cd(|_| space.cd());
-        r.aborts(READ, &[EventRecord::configuration(EventNumber::C_BAD_CD, 1, None)])
+        illegal(r, |_| space.cd())
     }),
     Row::new("C15", "5.4.2", "A table beyond IPS is illegal", |r| {
         illegal(r, |cd| cd.with_ips(0).with_ttb0(1 << 32))

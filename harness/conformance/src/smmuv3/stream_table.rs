@@ -1,7 +1,7 @@
 //! From StreamID to STE, and which STEs are legal.
 
 use spec::smmu::ste::config;
-use spec::smmu::{EventNumber, EventRecord, L1Std, Ste};
+use spec::smmu::{Command, EventNumber, EventRecord, L1Std, Ste};
 
 use crate::rig::{DATA, Dma, Rig, fault, stage1_ste};
 use crate::suite::{Check, Row};
@@ -12,21 +12,25 @@ const fn unknown(sid: u32) -> EventRecord {
     EventRecord::configuration(EventNumber::C_BAD_STREAMID, sid, None)
 }
 
-/// Traffic of stream 1 must meet C_BAD_STE after this change of its STE.
-fn illegal(r: &mut Rig, edit: impl FnOnce(Ste) -> Ste) -> Check {
-    r.boot()?;
+/// Traffic of stream 1 passes, and meets C_BAD_STE after this change of its STE.
+fn becomes_illegal(r: &mut Rig, edit: impl FnOnce(Ste) -> Ste) -> Check {
+    r.reaches(READ, DATA + 0x1000)?;
     r.ste(1, edit);
+    r.commands(&[Command::cfgi_ste(1, true)])?;
     r.aborts(READ, &[EventRecord::configuration(EventNumber::C_BAD_STE, 1, None)])
 }
 
-/// The same for a stream that is legal with stage 2 alone.
+/// The same for the default stream.
+fn illegal(r: &mut Rig, edit: impl FnOnce(Ste) -> Ste) -> Check {
+    r.boot()?;
+    becomes_illegal(r, edit)
+}
+
+/// The same for one with stage 2 alone.
 fn illegal_stage2(r: &mut Rig, edit: impl FnOnce(Ste) -> Ste) -> Check {
     r.boot()?;
     r.stage2_only();
-    r.reaches(READ, DATA + 0x1000)?;
-    r.ste(1, edit);
-    r.commands(&[spec::smmu::Command::cfgi_ste(1, true)])?;
-    r.aborts(READ, &[EventRecord::configuration(EventNumber::C_BAD_STE, 1, None)])
+    becomes_illegal(r, edit)
 }
 
 pub(super) const ROWS: &[Row] = &[
@@ -46,6 +50,7 @@ pub(super) const ROWS: &[Row] = &[
         |r| {
             r.setup.cr2 = 0;
             r.boot()?;
+            r.reaches(READ, DATA + 0x1000)?;
             r.aborts(READ.of(16), &[])
         },
     ),
@@ -93,7 +98,9 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("T08", "5.2", "An STE with V=0 is recorded", |r| illegal(r, |ste| ste.with_v(false))),
     Row::new("T09", "5.2", "Config=0b000 aborts without a record, whatever else the STE says", |r| {
         r.boot()?;
+        r.reaches(READ, DATA + 0x1000)?;
         r.ste(1, |ste| ste.with_config(config::ABORT).with_s2tg(3));
+        r.commands(&[Command::cfgi_ste(1, true)])?;
         r.aborts(READ, &[])
     }),
     Row::new("T10", "5.2", "Config=0b100 lets traffic pass, with attributes overridden", |r| {
