@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
+use conformance::{SUITES, Suite};
 
 /// Style of errors.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -22,7 +23,7 @@ const STYLES: Styles = Styles::styled()
 #[derive(Debug, Parser)]
 #[command(name = "smmulate", version, styles = STYLES, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit status: 0 good, 1 a scenario failed, 2 the input is wrong, 3 an internal fault."
+    after_help = "Exit status: 0 good, 1 a scenario or a conformance row failed, 2 the input is wrong, 3 an internal fault."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Print the JSON Schema of scenario files
     Schema,
+    /// Check the models against what an architecture asks of a device
+    Conformance(Conformance),
     /// Serve the SMMUs and endpoints of a platform as PCI functions, for QEMU to connect to
     Serve(Serve),
     /// Boot an unmodified Linux in QEMU on the SMMUs and endpoints of a platform
@@ -47,6 +50,23 @@ pub(crate) enum Command {
     Nested(Box<Nested>),
     /// Run a recording of `boot`, `nested` or `serve` again, without QEMU, and compare
     Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Conformance {
+    /// What to check: smmuv3
+    #[arg(value_name = "SUITE", value_parser = suite)]
+    pub(crate) suite: &'static Suite,
+    /// Write the results as JSON; `-` for standard output, in place of the text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// A suite by its name.
+fn suite(name: &str) -> Result<&'static Suite, String> {
+    let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+    let found = SUITES.iter().find(|suite| suite.name == name);
+    found.copied().ok_or_else(|| format!("there is no such suite; there is {}", names.join(", ")))
 }
 
 /// What `serve` and `boot` have in common.

@@ -1,12 +1,13 @@
 //! Command line of smmulate.
 //!
-//! Results go to stdout, everything else to stderr. Exit status: 0 good, 1 a scenario failed, 2 the input is wrong, 3 an
+//! Results go to stdout, everything else to stderr. Exit status: 0 good, 1 a scenario or a conformance row failed, 2 the input is wrong, 3 an
 //! internal fault.
 #![forbid(unsafe_code)]
 
 mod boot;
 mod check;
 mod cli;
+mod conformance;
 mod linux;
 mod list;
 mod nested;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             anstream::println!("{text}");
             ExitCode::SUCCESS
         }
+        Command::Conformance(args) => conformance::conformance(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Boot(args) => boot::boot(&args),
         Command::Nested(args) => nested::nested(&args),
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A scenario, or a run on a stand-in, failed.
+/// A scenario, a conformance row, or a run on a stand-in failed.
 const FAILED: u8 = 1;
 
 /// The input is wrong.

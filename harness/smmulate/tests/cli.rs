@@ -22,6 +22,9 @@ fn streams_and_status() {
         (&["chekc"], 2, "", "check"),
         (&["list"], 0, "Q11", ""),
         (&["schema"], 0, "https://json-schema.org/draft/2020-12/schema", ""),
+        (&["conformance", "smmuv3"], 0, " absent, 0 fail\n", ""),
+        (&["conformance", "smmuv3", "--json", "-"], 0, "\"suite\": \"smmuv3\"", ""),
+        (&["conformance", "smmuv2"], 2, "", "there is no such suite; there is smmuv3"),
         (&["--version"], 0, "smmulate", ""),
     ];
     for (args, status, out, err) in rows {

@@ -311,7 +311,7 @@ impl Translation {
         let RequestKind::AtsRequest { write } = self.request.kind else {
             unreachable!("only for ATS requests")
         };
-        let event = self.about(EventNumber::F_BAD_ATS_TREQ).with_inputpage(self.request.addr);
+        let event = self.about(EventNumber::F_BAD_ATS_TREQ).with_inputpage(self.request.addr).with_span(1);
         let event = event.with_r(true).with_w(write).with_x(self.request.instruction);
         let event = event.with_priv_(self.request.privileged);
         let event = control.features.ats.then_some(event);

@@ -38,7 +38,7 @@ fn ats() {
         b.ste(3, |s| s.with_eats(2));
     }
     let rows: &[Row] = &[
-        ("EATS=0", |_| (), TR, "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=0"),
+        ("EATS=0", |_| (), TR, "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=1"),
         ("page", on, TR, "success rw 0x90001000/12"),
         ("nested", on, TR3, "success rw 0xb0001000/12"),
         ("block", on, Request { addr: 0x31_0000, ..TR }, "success rw 0x90200000/21"),
@@ -86,7 +86,7 @@ fn ats() {
             "bypass",
             |b| b.ste(1, |s| s.with_config(4).with_eats(1)),
             TR,
-            "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=0",
+            "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=1",
         ),
         (
             "S1DSS bypass",
@@ -98,7 +98,7 @@ fn ats() {
             "split without ATSCHK",
             |b| b.ste(3, |s| s.with_eats(2)),
             TR3,
-            "UR; F_BAD_ATS_TREQ sid=0x3 addr=0x1000 span=0",
+            "UR; F_BAD_ATS_TREQ sid=0x3 addr=0x1000 span=1",
         ),
         ("split", split, TR3, "success rw 0x200001000/12"),
         ("translated, unchecked", |_| (), TRANSLATED, "0x1234"),

@@ -50,7 +50,7 @@ fn disabled() {
             "ATS request",
             |b| b.control.cr0 = CR0(0),
             READ1.of_kind(RequestKind::AtsRequest { write: false }),
-            "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=0",
+            "UR; F_BAD_ATS_TREQ sid=0x1 addr=0x1000 span=1",
         ),
         (
             "ATS translated",

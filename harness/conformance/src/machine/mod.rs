@@ -1,0 +1,90 @@
+//! A pSMMU with what surrounds it, in either mode.
+
+mod cycles;
+mod functional;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use models::bus::{Abort, Data, Op, PhysAddr};
+use models::dma::{AtcInvalidate, DmaRequest, DmaResult};
+use models::memory::PhysMem;
+use models::psmmu::PsmmuConfig;
+
+use crate::suite::Mode;
+
+/// What a row can do to a pSMMU.
+pub(crate) trait Machine {
+    /// Software accesses a register.
+    fn access(&mut self, addr: PhysAddr, op: Op, world: &mut World) -> Result<Data, Abort>;
+    /// A device sends a request. Its answer goes to [`World::answers`].
+    fn send(&mut self, request: DmaRequest, world: &mut World);
+    /// Lets the next thing happen. False if nothing is under way.
+    fn step(&mut self, world: &mut World) -> bool;
+}
+
+/// A machine out of reset. Panics if the ID registers promise what is not modelled.
+pub(crate) fn new(mode: Mode, config: PsmmuConfig) -> Box<dyn Machine> {
+    match mode {
+        Mode::Functional => Box::new(functional::Functional::new(config)),
+        Mode::Cycles => Box::new(cycles::Cycles::new(config)),
+    }
+}
+
+/// What surrounds a pSMMU.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) memory: PhysMem,
+    /// Addresses that abort whatever touches them.
+    pub(crate) aborts: BTreeSet<u64>,
+    /// Memory that answers late, where there is time.
+    pub(crate) slow: Option<Range<u64>>,
+    /// Reads and writes of the pSMMU so far.
+    pub(crate) reads: Vec<u64>,
+    pub(crate) writes: Vec<(u64, Vec<u8>)>,
+    /// Wired interrupts so far.
+    pub(crate) edges: Vec<u32>,
+    /// ATC invalidations so far.
+    pub(crate) invalidations: Vec<AtcInvalidate>,
+    /// Devices do not answer ATC invalidations.
+    pub(crate) mute: bool,
+    /// Answers to requests of devices, by tag.
+    pub(crate) answers: BTreeMap<u32, DmaResult>,
+}
+
+impl World {
+    fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
+        self.reads.push(addr);
+        self.check(addr, into.len())?;
+        self.memory.read(addr, into);
+        Ok(())
+    }
+
+    fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
+        self.check(addr, bytes.len())?;
+        self.writes.push((addr, bytes.to_vec()));
+        self.memory.write(addr, bytes);
+        Ok(())
+    }
+
+    /// Replaces a word if it is the one expected; says what it was.
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        self.check(addr, 8)?;
+        let found = self.memory.compare_swap(addr, expected, new);
+        if found == expected {
+            self.writes.push((addr, new.to_le_bytes().to_vec()));
+        }
+        Ok(found)
+    }
+
+    fn check(&self, addr: PhysAddr, len: usize) -> Result<(), Abort> {
+        match self.aborts.range(addr..addr + len as u64).next() {
+            Some(_) => Err(Abort),
+            None => Ok(()),
+        }
+    }
+
+    fn is_slow(&self, addr: PhysAddr) -> bool {
+        self.slow.as_ref().is_some_and(|slow| slow.contains(&addr))
+    }
+}

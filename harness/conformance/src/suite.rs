@@ -1,0 +1,284 @@
+//! Rows, the groups that they come in, and how a suite is run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use models::psmmu::PsmmuFaults;
+use models::smmu::{Features, IdrProfile};
+use spec::smmu::page0::IDR0;
+
+use crate::rig::Rig;
+
+/// What a row found: nothing, or what was seen and what should have been.
+pub type Check = Result<(), String>;
+
+/// A driver of the models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything has happened when a call returns.
+    Functional,
+    /// Everything takes its time.
+    Cycles,
+}
+
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Functional, Self::Cycles];
+
+    /// For people and machines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Functional => "functional",
+            Self::Cycles => "cycle-level",
+        }
+    }
+}
+
+/// An optional feature that a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Hardware update of the Access flag and of the dirty state.
+    Httu,
+    /// Something that no port or register of the models carries, so that there is nothing to run.
+    Interface(&'static str),
+}
+
+impl Need {
+    /// The ID registers with it, if they show it.
+    fn profile(self) -> Option<IdrProfile> {
+        let Self::Httu = self else { return None };
+        let idr0 = IDR0(IdrProfile::STALLING.idr0.into()).with_httu(2).0 as u32;
+        Some(IdrProfile { idr0, ..IdrProfile::STALLING })
+    }
+
+    /// Why the models lack it, if they do.
+    fn absent(self) -> Option<&'static str> {
+        match self {
+            Self::Interface(reason) => Some(reason),
+            Self::Httu => self
+                .profile()
+                .is_some_and(|profile| Features::new(profile).is_err())
+                .then_some("no hardware update of the Access flag and the dirty state (IDR0.HTTU is 0)"),
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name for ever.
+    pub id: &'static str,
+    /// Where the architecture (IHI 0070) says so.
+    pub section: &'static str,
+    /// What must be seen.
+    pub text: &'static str,
+    needs: Option<Need>,
+    deviates: Option<&'static str>,
+    run: fn(&mut Rig) -> Check,
+}
+
+impl Row {
+    /// A row that must pass.
+    pub(crate) const fn new(
+        id: &'static str,
+        section: &'static str,
+        text: &'static str,
+        run: fn(&mut Rig) -> Check,
+    ) -> Self {
+        Self { id, section, text, needs: None, deviates: None, run }
+    }
+
+    /// A row that there is no way to run, and why.
+    pub(crate) const fn absent(
+        id: &'static str,
+        section: &'static str,
+        text: &'static str,
+        why: &'static str,
+    ) -> Self {
+        Self { needs: Some(Need::Interface(why)), ..Self::new(id, section, text, |_| Ok(())) }
+    }
+
+    /// The same, run only where the models have a feature.
+    pub(crate) const fn needs(self, need: Need) -> Self {
+        Self { needs: Some(need), ..self }
+    }
+
+    /// The same, known to fail, and why that is so.
+    #[allow(dead_code, reason = "at times no row does")]
+    pub(crate) const fn deviates(self, reason: &'static str) -> Self {
+        Self { deviates: Some(reason), ..self }
+    }
+
+    /// Runs it on a machine out of reset.
+    pub fn run(&self, mode: Mode) -> Verdict {
+        self.run_with(mode, &PsmmuFaults::default())
+    }
+
+    /// The same on a machine that is broken.
+    fn run_with(&self, mode: Mode, faults: &PsmmuFaults) -> Verdict {
+        if let Some(reason) = self.needs.and_then(Need::absent) {
+            return Verdict::Absent(reason);
+        }
+        let profile = self.needs.and_then(Need::profile).unwrap_or(IdrProfile::STALLING);
+        let run = || (self.run)(&mut Rig::new(mode, profile, faults));
+        let result = catch_unwind(AssertUnwindSafe(run));
+        match (result, self.deviates) {
+            (Ok(Ok(())), None) => Verdict::Pass,
+            (Ok(Ok(())), Some(_)) => Verdict::Fail("closed deviation, remove it".to_owned()),
+            (Ok(Err(_)), Some(reason)) => Verdict::Deviates(reason),
+            (Ok(Err(message)), None) => Verdict::Fail(message),
+            (Err(panic), _) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                Verdict::Fail(format!("panicked: {}", text.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// Rows about one thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// What they are about.
+    pub title: &'static str,
+    /// The rows.
+    pub rows: &'static [Row],
+}
+
+/// Everything about one device.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is checked, and against which text.
+    pub title: &'static str,
+    /// The groups in order.
+    pub groups: &'static [Group],
+}
+
+/// What came of a row in one mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As the architecture asks.
+    Pass,
+    /// Not so, as is known, and why.
+    Deviates(&'static str),
+    /// The models lack what the row is about, and why.
+    Absent(&'static str),
+    /// What was seen, and what was expected.
+    Fail(String),
+}
+
+impl Verdict {
+    /// For people and machines.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Deviates(_) => "deviates",
+            Self::Absent(_) => "absent",
+            Self::Fail(_) => "fail",
+        }
+    }
+
+    /// The reason or message, if there is one.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Pass => None,
+            Self::Deviates(reason) | Self::Absent(reason) => Some(reason),
+            Self::Fail(message) => Some(message),
+        }
+    }
+}
+
+/// What came of a row.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The row.
+    pub row: Row,
+    /// By mode, as [`Mode::ALL`].
+    pub verdicts: [Verdict; 2],
+}
+
+impl Outcome {
+    /// The verdict that says most: a failure if there is one in any mode, then a deviation.
+    pub fn worst(&self) -> &Verdict {
+        let rank = |v: &&Verdict| match v {
+            Verdict::Pass => 0,
+            Verdict::Absent(_) => 1,
+            Verdict::Deviates(_) => 2,
+            Verdict::Fail(_) => 3,
+        };
+        self.verdicts.iter().max_by_key(rank).expect("there are modes")
+    }
+}
+
+/// What came of a suite: its groups with their outcomes.
+pub type Outcomes = Vec<(&'static str, Vec<Outcome>)>;
+
+/// Runs all rows in all modes.
+pub fn run(suite: &Suite) -> Outcomes {
+    let outcome = |row: &Row| Outcome { row: *row, verdicts: Mode::ALL.map(|mode| row.run(mode)) };
+    suite.groups.iter().map(|group| (group.title, group.rows.iter().map(outcome).collect())).collect()
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::smmuv3::SUITE;
+    use models::psmmu::Which;
+
+    const fn row(run: fn(&mut Rig) -> Check) -> Row {
+        Row::new("Z00", "1", "", run)
+    }
+
+    #[test]
+    fn verdicts() {
+        let wrong = |_: &mut Rig| Err("no".to_owned());
+        for (row, want) in [
+            (row(|_| Ok(())), Verdict::Pass),
+            (row(wrong), Verdict::Fail("no".to_owned())),
+            (row(wrong).deviates("why"), Verdict::Deviates("why")),
+            (row(|_| Ok(())).deviates("why"), Verdict::Fail("closed deviation, remove it".to_owned())),
+            (Row::absent("Z00", "1", "", "why"), Verdict::Absent("why")),
+        ] {
+            for mode in Mode::ALL {
+                assert_eq!(row.run(mode), want);
+            }
+        }
+    }
+
+    /// Rows are worth nothing if a broken machine passes them.
+    #[test]
+    fn broken_machines_are_noticed() {
+        let none = PsmmuFaults::default;
+        let all = Which::From(1);
+        let rows: &[(PsmmuFaults, &[&str])] = &[
+            (
+                PsmmuFaults { drop_tlbi: all, ..none() },
+                &["B08", "I01", "I03", "I06", "I07", "I09", "I12", "I18"],
+            ),
+            (PsmmuFaults { drop_cfgi: all, ..none() }, &["C16", "I13", "I14", "Q20", "L11"]),
+            (PsmmuFaults { lose_event: all, ..none() }, &["T01", "T20", "C04", "X02", "N05", "E01", "L01"]),
+            (PsmmuFaults { lose_interrupt: all, ..none() }, &["E01", "E02", "Q10", "Q11"]),
+            (PsmmuFaults { lose_atc_invalidation: all, ..none() }, &["Q15", "Q18"]),
+            (PsmmuFaults { abort_read: all, ..none() }, &["X01", "N10", "A01", "T08", "C07"]),
+            (PsmmuFaults { abort_command_fetch: all, ..none() }, &["R15", "Q01", "I01"]),
+            (PsmmuFaults { corrupt_command: Which::From(4), ..none() }, &["Q15", "L02"]),
+        ];
+        let row = |id: &str| SUITE.groups.iter().flat_map(|group| group.rows).find(|row| row.id == id);
+        let passes = |id: &str, mode, faults: &PsmmuFaults| {
+            !matches!(row(id).expect("the row exists").run_with(mode, faults), Verdict::Fail(_))
+        };
+        let mut passed = Vec::new();
+        for (faults, ids) in rows {
+            let each = ids.iter().flat_map(|id| Mode::ALL.map(|mode| (*id, mode)));
+            passed.extend(each.filter(|(id, mode)| passes(id, *mode, faults)));
+        }
+        let early = PsmmuFaults { early_sync: all, ..none() };
+        passed.extend(
+            [("Q10", Mode::Cycles), ("Q13", Mode::Cycles)]
+                .into_iter()
+                .filter(|(id, m)| passes(id, *m, &early)),
+        );
+        assert_eq!(passed, [], "rows that pass on a broken machine");
+    }
+}

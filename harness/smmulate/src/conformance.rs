@@ -1,0 +1,29 @@
+//! `smmulate conformance`: the models against what an architecture asks.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use conformance::report::{self, Totals};
+use conformance::suite;
+
+use crate::cli::Conformance;
+use crate::{FAILED, input_error};
+
+/// Runs a suite; results go to stdout.
+pub(crate) fn conformance(args: &Conformance) -> ExitCode {
+    let outcomes = suite::run(args.suite);
+    let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    if !json_to_stdout {
+        anstream::print!("{}", report::text(args.suite, &outcomes));
+    }
+    if let Some(path) = &args.json {
+        let json = report::json(args.suite, &outcomes);
+        let text = serde_json::to_string_pretty(&json).expect("a JSON value is printable");
+        if json_to_stdout {
+            anstream::println!("{text}");
+        } else if let Err(why) = std::fs::write(path, text + "\n") {
+            return input_error(&format!("`{}` cannot be written: {why}", path.display()));
+        }
+    }
+    if Totals::of(&outcomes).fail > 0 { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
