@@ -222,7 +222,7 @@ impl FunctionalSmmu {
     fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
         let Self { triggers, metrics, control, caches, .. } = self;
         let mut reads = 0;
-        let outcome = translate_at_once(request, control, caches, |addr, len| {
+        let (outcome, missed) = translate_at_once(request, control, caches, |addr, len| {
             reads += 1;
             if triggers.read.strikes() {
                 return Err(Abort);
@@ -232,7 +232,7 @@ impl FunctionalSmmu {
             Ok(data)
         });
         metrics.walk_reads += reads;
-        metrics.misses += u64::from(reads > 0);
+        metrics.misses += u64::from(missed);
         outcome
     }
 

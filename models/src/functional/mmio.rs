@@ -60,7 +60,9 @@ impl FunctionalSmmu {
         match place {
             Place::Smmu(offset) => {
                 let writes = self.registers.write(offset, usize::from(len), value);
-                writes.into_iter().flatten().for_each(|write| self.changed(&write, around));
+                // Both registers of a wide write (IHI 0070, 6.2) are written before what either begins is over.
+                writes.iter().flatten().for_each(|write| self.stored(write, around));
+                writes.iter().flatten().for_each(|write| self.changed(write, around));
             }
             Place::Cmdqv(offset) => {
                 let smmu = self.smmu();
@@ -91,12 +93,16 @@ impl FunctionalSmmu {
         self.config.index
     }
 
-    fn changed(&mut self, write: &Write, around: &mut impl Surroundings) {
+    /// Tells observers what a register holds now.
+    fn stored(&self, write: &Write, around: &mut impl Surroundings) {
         let smmu = self.smmu();
         around.record(Record::SmmuRegister { smmu, offset: write.offset, value: write.value });
         if let Some(text) = write.lint() {
             around.record(Record::Lint { smmu, text });
         }
+    }
+
+    fn changed(&mut self, write: &Write, around: &mut impl Surroundings) {
         match write.change {
             Change::None => self.control = self.registers.control(),
             Change::Cr0(fields) => self.update_cr0(CR0(fields), around),

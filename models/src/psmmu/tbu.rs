@@ -15,7 +15,7 @@ use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::Record;
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit};
+use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
@@ -197,9 +197,7 @@ impl Psmmu {
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            let is_miss =
-                matches!(step, Step::Lookup(Unit::WalkCache { .. } | Unit::IpaCache) | Step::Read { .. });
-            if is_miss && !flight.missed {
+            if step.is_beyond_tlbs() && !flight.missed {
                 if self.tbu.is_page_busy(&flight.request) {
                     self.metrics.merged_misses += 1;
                     self.tbu.park(flight, Parked::Page);

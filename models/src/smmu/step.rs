@@ -58,6 +58,14 @@ pub enum Step {
     Done(Outcome),
 }
 
+impl Step {
+    /// Whether only a translation that the TLBs do not serve comes here. Memory need not be read even then: what the walk
+    /// caches know may be enough for a fault.
+    pub const fn is_beyond_tlbs(&self) -> bool {
+        matches!(self, Self::Lookup(Unit::WalkCache { .. } | Unit::IpaCache) | Self::Read { .. })
+    }
+}
+
 /// The answer to an ATS translation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtsAnswer {

@@ -2,6 +2,7 @@
 //! nothing that software, devices or observers see may differ.
 
 mod differ;
+mod found;
 mod pair;
 mod step;
 mod traffic;

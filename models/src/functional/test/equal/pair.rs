@@ -33,7 +33,7 @@ pub(super) struct Pair {
     pub(super) plain: Bench,
     pub(super) timed: Timed,
     /// Non-zero words of the tables as they were built.
-    words: Vec<(u64, u64)>,
+    pub(super) words: Vec<(u64, u64)>,
     streams: u64,
     prods: [u32; 8],
     main_prod: u32,

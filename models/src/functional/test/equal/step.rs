@@ -340,6 +340,16 @@ fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
     })
 }
 
+/// What all configurations have in common; without CMDQV or faults.
+pub(super) fn machine() -> PsmmuConfig {
+    let mut config = PsmmuConfig::new(0, BASE);
+    config.lines = lines();
+    config.idr = IdrProfile::STALLING;
+    config.cmdqv_line = Some(90);
+    config.timing.atc_timeout = Time::us(20);
+    config
+}
+
 pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     let small = CacheShape {
         micro: 3,
@@ -350,13 +360,10 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
         walk: [[Shape::new(2, 1); 3]; 2],
     };
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
-    (caches, prop::option::weighted(0.8, cmdqv()), faults()).prop_map(|(caches, cmdqv, faults)| {
-        let mut config = PsmmuConfig::new(0, BASE);
-        (config.lines, config.caches, config.faults) = (lines(), caches, faults);
-        config.idr = IdrProfile::STALLING;
-        config.cmdqv = cmdqv.map(|cmdqv| (CMDQV, cmdqv));
-        config.cmdqv_line = Some(90);
-        config.timing.atc_timeout = Time::us(20);
-        config
+    (caches, prop::option::weighted(0.8, cmdqv()), faults()).prop_map(|(caches, cmdqv, faults)| PsmmuConfig {
+        caches,
+        faults,
+        cmdqv: cmdqv.map(|cmdqv| (CMDQV, cmdqv)),
+        ..machine()
     })
 }

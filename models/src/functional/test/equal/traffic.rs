@@ -148,10 +148,16 @@ impl Pair {
         let queues = now.iter().zip(before).filter(|(now, before)| now != before).count();
         self.raced |= queues > 1 && (self.is_counting() || self.released);
         let mut together = 0;
-        while let Some(Resumed { ticket, fate, .. }) = self.plain.smmu.resumed() {
+        // Once what comes first is open, the two may hold different transactions for the rest of the step.
+        while !self.raced
+            && let Some(Resumed { ticket, fate, .. }) = self.plain.smmu.resumed()
+        {
             self.resumed += 1;
             together += 1;
-            let at = self.waiting.iter().position(|w| w.ticket == ticket).expect("it was stalled");
+            let Some(at) = self.waiting.iter().position(|w| w.ticket == ticket) else {
+                self.results.push(format!("{fate:?}: transaction {ticket} was not stalled in both"));
+                continue;
+            };
             let Waiting { tag, access, stream, addr, recorded, .. } = self.waiting.remove(at);
             let timed = self.timed.completion(tag).map(|(_, result)| result);
             let want = match (fate, access) {
@@ -159,7 +165,9 @@ impl Pair {
                     self.retried += 1;
                     // The CMD_RESUME itself is one.
                     self.raced |= executed > u64::from(recorded);
-                    self.meet(tag, timed, stream, addr, access);
+                    if !self.raced {
+                        self.meet(tag, timed, stream, addr, access);
+                    }
                     continue;
                 }
                 (Fate::Abort, _) => DmaResult::Aborted(Abort),
