@@ -4,6 +4,8 @@
 //!  Begin -> Micro -> Stream [-> L1Std] [-> Ste] [-> L1Cd] [-> Cd] -> Main -> Probe1/Descriptor1 ... -> done
 //!                                           \________\________________________/
 //!                                    each through stage 2 if nested: Ipa -> Probe2/Descriptor2 ...
+//!
+//!  Descriptor -> Update -> the same descriptor again, as it is then
 //! ```
 //! Checks come in the order of IHI 0070, 3.4 and 7.3.
 
@@ -42,6 +44,8 @@ enum State {
     Ipa,
     Probe2,
     Descriptor2,
+    Update1,
+    Update2,
     Ended,
 }
 
@@ -84,6 +88,27 @@ impl Walk {
     }
 }
 
+/// How a descriptor is to be changed; as memory holds it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Update {
+    expected: u64,
+    new: u64,
+}
+
+impl Update {
+    /// From one descriptor to another.
+    const fn of(old: u64, new: u64, tables: &Tables) -> Self {
+        match tables.big_endian {
+            true => Self { expected: old.swap_bytes(), new: new.swap_bytes() },
+            false => Self { expected: old, new },
+        }
+    }
+}
+
+/// Updates that may be lost to software that changes the descriptor at the same time. Then memory is taken for one that cannot
+/// do it, so that nobody can keep a walk going for ever.
+const LOST_UPDATES_MAX: u8 = 100;
+
 /// A transaction on its way.
 #[derive(Clone, Debug)]
 pub struct Translation {
@@ -106,8 +131,11 @@ pub struct Translation {
     /// What stage 2 is translating, and why.
     ipa: u64,
     purpose: Purpose,
-    /// Where the outstanding read goes.
+    /// Where the outstanding access goes.
     fetch: u64,
+    /// What is being written into the descriptors that `one` and `two` stand at.
+    updates: [Update; 2],
+    lost_updates: u8,
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
@@ -163,6 +191,8 @@ impl Translation {
             ipa: 0,
             purpose: Purpose::Input,
             fetch: 0,
+            updates: [Update::default(); 2],
+            lost_updates: 0,
         }
     }
 
@@ -210,6 +240,8 @@ impl Translation {
             (State::Cd, Input::Data(data)) => self.cd(control, caches, data),
             (State::Descriptor1, Input::Data(data)) => self.descriptor1(control, caches, data),
             (State::Descriptor2, Input::Data(data)) => self.descriptor2(control, caches, data),
+            (State::Update1, Input::Data(data)) => self.updated1(control, caches, data),
+            (State::Update2, Input::Data(data)) => self.updated2(control, caches, data),
             (state, input) => panic!("{input:?} is no answer in state {state:?}"),
         };
         if matches!(step, Step::Done(_)) {

@@ -6,3 +6,4 @@ mod coverage;
 mod faults;
 mod invalidation;
 mod property;
+mod updates;

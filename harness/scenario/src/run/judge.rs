@@ -315,6 +315,7 @@ impl Judge {
             }
             Record::AtsAnswered { pa: None, .. }
             | Record::InterruptRaised { smmu: None, .. }
+            | Record::DescriptorUpdated { .. }
             | Record::CommandError { .. }
             | Record::TlbFilled { .. }
             | Record::InterruptDelivered { .. }

@@ -321,10 +321,12 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
         walk: [[Shape::new(2, 1); 3]; 2],
     };
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
-    (caches, prop::option::weighted(0.8, cmdqv()), faults()).prop_map(|(caches, cmdqv, faults)| {
+    let updating = IdrProfile { idr0: IdrProfile::STALLING.idr0 | 2 << 6, ..IdrProfile::STALLING };
+    let idr = select(vec![IdrProfile::STALLING, updating]);
+    (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr).prop_map(|(caches, cmdqv, faults, idr)| {
         let mut config = PsmmuConfig::new(0, BASE);
         (config.lines, config.caches, config.faults) = (lines(), caches, faults);
-        config.idr = IdrProfile::STALLING;
+        config.idr = idr;
         config.cmdqv = cmdqv.map(|cmdqv| (CMDQV, cmdqv));
         config.cmdqv_line = Some(90);
         config.timing.atc_timeout = Time::us(20);
