@@ -94,9 +94,7 @@ impl Tbu {
     /// Translations under way that an invalidation covers may end, but fill nothing.
     pub(super) fn invalidated(&mut self, scope: &Scope) {
         for (flight, _) in self.slots.iter_mut().flatten() {
-            if flight.translation.covered_by(scope) {
-                flight.translation.forbid_fill();
-            }
+            flight.translation.invalidated(scope);
         }
     }
 

@@ -80,9 +80,21 @@ impl Walk {
         self.tables.granule.shift(self.level)
     }
 
-    /// The leaf found here, still without rights.
-    fn leaf(&self, tag: Tag, input: u64, output: u64) -> Entry {
-        let (bits, granule) = (self.bits(), self.tables.granule);
+    /// log2 of what a leaf found here covers together with its neighbours, if `contiguous` says that they are alike. A hint that
+    /// cannot be true of this leaf is ignored.
+    fn span(&self, input: u64, output: u64, contiguous: bool) -> u8 {
+        let (bits, tables) = (self.bits(), &self.tables);
+        let span = bits + tables.granule.contiguous(self.level);
+        let aligned = (input ^ output) & low_mask(span) & !low_mask(bits) == 0;
+        let fits = span <= tables.input_bits && span <= tables.output_bits;
+        if contiguous && aligned && fits { span } else { bits }
+    }
+
+    /// The leaf found here, still without rights. `contiguous`: it stands for its neighbours, too.
+    fn leaf(&self, tag: Tag, input: u64, output: u64, contiguous: bool) -> Entry {
+        let granule = self.tables.granule;
+        let bits = self.span(input, output, contiguous);
+        let output = output & !low_mask(bits);
         let input = input & low_mask(TAG_BITS) & !low_mask(bits);
         Entry { tag, input, output, bits, leaf_bits: bits, level: self.level, granule, ..Entry::default() }
     }
@@ -115,6 +127,8 @@ pub struct Translation {
     request: Request,
     state: State,
     may_fill: bool,
+    /// What leaves say of their neighbours may be made use of.
+    may_span: bool,
     /// After the overrides of the STE.
     access: Access,
     ste: Ste,
@@ -178,6 +192,7 @@ impl Translation {
             request,
             state: State::Begin,
             may_fill: true,
+            may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
             cd: Cd::default(),
@@ -222,6 +237,16 @@ impl Translation {
     /// From now on nothing that this translation finds may be kept: an invalidation that covers it has been executed.
     pub const fn forbid_fill(&mut self) {
         self.may_fill = false;
+    }
+
+    /// An invalidation is executed at this moment: what it covers must not be kept.
+    pub fn invalidated(&mut self, scope: &Scope) {
+        if self.covered_by(scope) {
+            self.forbid_fill();
+        } else if matches!(scope, Scope::Translations(_)) {
+            // It may cover a neighbour of the leaf.
+            self.may_span = false;
+        }
     }
 
     /// Takes one step. Panics if `input` is not what the last step asked for.

@@ -2,6 +2,7 @@
 
 mod ats;
 mod bench;
+mod contiguous;
 mod coverage;
 mod faults;
 mod invalidation;

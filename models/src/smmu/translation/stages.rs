@@ -162,7 +162,9 @@ impl Translation {
         }
         let visible = |rights: Rights| if self.e0pd(features) { rights.without_user() } else { rights };
         let (rights, once_dirty) = (visible(rights), visible(once_dirty));
-        let leaf = self.one.leaf(self.tag, addr, output);
+        // Neighbours may differ in what the hardware has updated.
+        let contiguous = raw.contiguous() && !cd.ha() && self.may_span;
+        let leaf = self.one.leaf(self.tag, addr, output, contiguous);
         self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, ..leaf };
         if self.stage2 {
             return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
@@ -333,9 +335,10 @@ impl Translation {
             true => (once_dirty.without_write(), raw),
             false => (once_dirty, raw),
         };
+        let contiguous = raw.contiguous() && !ste.s2ha() && self.may_span;
         let device = walk::is_device(raw, features.fwb && ste.s2fwb());
-        let leaf2 = self.two.leaf(self.tag2(), self.ipa, output);
-        let entry = Entry { rights, once_dirty, device, ..leaf2 };
+        let entry =
+            Entry { rights, once_dirty, device, ..self.two.leaf(self.tag2(), self.ipa, output, contiguous) };
         if !self.suffices2(&entry) {
             return self.denied(rights, stage, Manner::stage2(ste));
         }
