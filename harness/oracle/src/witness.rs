@@ -222,6 +222,18 @@ pub enum Fact<'a> {
         /// For a guest's queue that is passed through: the SMMU that executes it. Used only to tell the story.
         on: Option<SmmuId>,
     },
+    /// The hardware changed a descriptor, to record the Access flag or the dirty state.
+    Updated {
+        /// The transaction, or request for a translation, whose translation did it. A request that asks for write permission
+        /// is a write.
+        dma: Dma,
+        /// Physical address of the descriptor.
+        addr: u64,
+        /// The word that was replaced.
+        before: u64,
+        /// The word that took its place.
+        after: u64,
+    },
     /// A transaction got its physical address and goes on to memory.
     Translated {
         /// The transaction.

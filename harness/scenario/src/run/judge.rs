@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use kernel::journal::{Actor, Attachment, DomainId, Note};
 use models::bus::Requester;
-use models::record::{CommandQueue, Record};
+use models::record::{CommandQueue, Record, Updater};
 use oracle::{
     Access, Config, Counters, Dma, Fact, Finding, Oracle, Platform, Queue, Registers, Saying, Source, Witness,
 };
@@ -273,6 +273,11 @@ impl Judge {
                 let by = self.writer(now, by, addr);
                 self.tell(now, Fact::Wrote { by, addr, bytes: data.bytes() });
             }
+            Record::DescriptorUpdated { who, addr, before, after } => {
+                let Updater { smmu, sid, ssid, iova, write, translated, begun } = who;
+                let dma = dma(u64::MAX, (smmu, sid, ssid), iova, 1, write, translated, begun);
+                self.tell(now, Fact::Updated { dma, addr, before, after });
+            }
             Record::DmaTranslated {
                 id, smmu, sid, ssid, iova, pa, len, write, translated, begun, ..
             } => {
@@ -315,7 +320,6 @@ impl Judge {
             }
             Record::AtsAnswered { pa: None, .. }
             | Record::InterruptRaised { smmu: None, .. }
-            | Record::DescriptorUpdated { .. }
             | Record::CommandError { .. }
             | Record::TlbFilled { .. }
             | Record::InterruptDelivered { .. }
