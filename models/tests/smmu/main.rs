@@ -7,4 +7,5 @@ mod coverage;
 mod faults;
 mod invalidation;
 mod property;
+mod sizes;
 mod updates;
