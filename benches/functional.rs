@@ -50,6 +50,14 @@ impl Surroundings for Flat {
         self.at(addr, bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        let word: &mut [u8; 8] = self.at(addr, 8)?.try_into().expect("eight bytes");
+        let found = u64::from_le_bytes(*word);
+        if found == expected {
+            *word = new.to_le_bytes();
+        }
+        Ok(found)
+    }
     fn edge(&mut self, _: u32) {}
     fn invalidate_atc(&mut self, _: AtcInvalidate) -> bool {
         true

@@ -22,6 +22,25 @@ pub enum CommandQueue {
     },
 }
 
+/// The transaction whose translation changed a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Updater {
+    /// Which pSMMU.
+    pub smmu: u16,
+    /// StreamID.
+    pub sid: u32,
+    /// SubstreamID.
+    pub ssid: Option<u32>,
+    /// Input address.
+    pub iova: u64,
+    /// Memory is written, or an ATS translation request asks for write permission.
+    pub write: bool,
+    /// It came with a translated address (ATS).
+    pub translated: bool,
+    /// When its translation began.
+    pub begun: Time,
+}
+
 /// Something that happened in the hardware.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -86,6 +105,17 @@ pub enum Record {
         code: u8,
         /// The command, if it could be read.
         raw: Option<Command>,
+    },
+    /// The Access flag or dirty state of a descriptor was changed, atomically.
+    DescriptorUpdated {
+        /// For what.
+        who: Updater,
+        /// Address of the descriptor.
+        addr: PhysAddr,
+        /// The word as it was.
+        before: u64,
+        /// The word as it became.
+        after: u64,
     },
     /// A DMA was given a translation; its access to memory goes out now.
     DmaTranslated {

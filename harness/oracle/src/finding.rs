@@ -22,6 +22,10 @@ pub enum Kind {
     LostInterrupt,
     /// A transaction was aborted that should have gone through.
     SpuriousAbort,
+    /// A transaction went on before the Access flag or dirty state that the hardware keeps was recorded.
+    MissingUpdate,
+    /// The hardware changed a descriptor as it must not.
+    WrongUpdate,
 }
 
 impl Kind {
@@ -36,6 +40,8 @@ impl Kind {
             Self::WrongEvent => "wrong-event",
             Self::LostInterrupt => "lost-interrupt",
             Self::SpuriousAbort => "spurious-abort",
+            Self::MissingUpdate => "missing-update",
+            Self::WrongUpdate => "wrong-update",
         }
     }
 }

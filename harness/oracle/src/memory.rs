@@ -6,6 +6,7 @@ mod looks;
 
 use self::looks::Looks;
 use crate::witness::{ActorId, Time};
+use spec::smmu::descriptor::Leaf1;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -46,6 +47,8 @@ pub(crate) struct Memory {
     log_limit: usize,
     /// The last change of a word that a walk has read.
     table_changed: Seq,
+    /// Some word may be a little-endian leaf with the Contiguous bit.
+    contiguous: bool,
     /// Memory is looked at, and only words that a walk has read are known.
     looks: Option<Looks>,
 }
@@ -117,7 +120,14 @@ impl Hasher for PageHasher {
 impl Memory {
     /// Empty memory that keeps about `log_limit` changes (and all of table words).
     pub(crate) fn new(log_limit: usize) -> Self {
-        Self { pages: HashMap::default(), log: Vec::new(), log_limit, table_changed: 0, looks: None }
+        Self {
+            pages: HashMap::default(),
+            log: Vec::new(),
+            log_limit,
+            table_changed: 0,
+            contiguous: false,
+            looks: None,
+        }
     }
 
     /// The word at this address, which is rounded down to a multiple of 8.
@@ -138,6 +148,11 @@ impl Memory {
             next = change.prev;
             Some(change)
         })
+    }
+
+    /// Whether some word may be a little-endian leaf with the Contiguous bit.
+    pub(crate) fn has_contiguous(&self) -> bool {
+        self.contiguous
     }
 
     /// When a word that any walk has read last changed.
@@ -172,6 +187,7 @@ impl Memory {
         if page.words[i] == value {
             return;
         }
+        self.contiguous |= Leaf1([value]).contiguous();
         let change = Change { at, time, addr, old: 0, by: Writer::Actor(by), prev: 0 };
         self.log.push(page.change(i, value, position, change));
         if page.watched.has(i) {

@@ -8,8 +8,8 @@ use crate::past::{Choices, Old, Past, Present, Reach, Scene};
 use crate::ranges;
 use crate::source::Source;
 use crate::story::{Said, Sayings, Teller, Told};
-use crate::walk::{self, Outcome};
-use crate::witness::{Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
+use crate::walk::{self, Due, Outcome};
+use crate::witness::{Access, Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
 use spec::smmu::{Command, EventNumber, EventRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -81,6 +81,8 @@ pub struct Counters {
     pub aborted: u64,
     /// Transactions that used something no longer in the tables, legally.
     pub races: u64,
+    /// Changes of descriptors by the hardware.
+    pub updates: u64,
     /// Invalidations consumed, synchronisation not counted.
     pub commands: u64,
     /// Event records seen.
@@ -271,6 +273,9 @@ impl Oracle {
             Fact::Restarted { queue, index } => self.invalidations.restarted(queue, index),
             Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
+            Fact::Updated { dma, addr, before, after } => {
+                self.updated(self.arrived(dma), addr, before, after)
+            }
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
             Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {
                 let low = walk::ones(bits.into());
@@ -357,7 +362,7 @@ impl Oracle {
     /// Look at what a translation that an endpoint keeps was made from.
     fn answered(&mut self, smmu: SmmuId, sid: u32, ssid: Option<u32>, iova: u64) {
         if self.memory.is_watching() {
-            let access = crate::witness::Access::default();
+            let access = Access::default();
             self.expected(&Dma {
                 id: u64::MAX,
                 smmu,
@@ -441,6 +446,10 @@ impl Oracle {
                 let now = self.expected(&dma);
                 self.find(Kind::StaleUse, &dma, |teller| teller.stale_use(&dma, pa, &used, now));
             }
+            Verdict::Unrecorded => {
+                let now = self.expected(&dma);
+                self.find(Kind::MissingUpdate, &dma, |teller| teller.missing_update(&dma, pa, now));
+            }
             Verdict::Never => {
                 let now = self.expected(&dma);
                 self.find(Kind::IsolationBreach, &dma, |teller| teller.never_mapped(&dma, pa, now));
@@ -450,6 +459,48 @@ impl Oracle {
             (dma.smmu, dma.id),
             InFlight { dma, pa, at: self.at, time: self.time, raced, overtaken: None },
         );
+    }
+
+    /// Whether the transaction calls for a change of this descriptor, and whether it is this one.
+    fn updated(&mut self, dma: Dma, addr: u64, before: u64, after: u64) {
+        self.counters.updates += 1;
+        // Between two looks software may undo it.
+        self.read(addr, &[after]);
+        // The address of what was translated at stage 1 before is not a virtual one.
+        if dma.ats {
+            return;
+        }
+        let calls_for = |dues: &[Due]| {
+            let dues = dues.iter().filter(|due| due.addr == addr);
+            // All of them or some: what may be done in one step may be done in two.
+            let any = dues.clone().any(|due| due.done(before) == after && after != before);
+            any || before != after && dues.fold(before, |word, due| due.done(word)) == after
+        };
+        // A request for write permission may get less, and a page that is only going to be read may be marked as accessed.
+        for write in [dma.access.write, false] {
+            let dma = Dma { access: Access { write, ..dma.access }, ..dma };
+            let mut dues = Vec::new();
+            let scene = Scene { instead: Some((addr, before)), ..self.scene(&dma) };
+            let mut view = Present { scene, read: &mut Vec::new() };
+            walk::translate_noting(&mut view, scene.smmu, &dma, &mut dues);
+            if calls_for(&dues) {
+                return;
+            }
+        }
+        self.look();
+        for write in [dma.access.write, false] {
+            let dma = Dma { access: Access { write, ..dma.access }, ..dma };
+            let instead = Some((addr, before));
+            match self.search_noting(&dma, Reach::Cached, instead, &mut |_, dues| calls_for(dues)) {
+                Search::Found(_) => return,
+                Search::GaveUp => {
+                    self.counters.undecided += 1;
+                    return;
+                }
+                Search::Nothing => {}
+            }
+        }
+        self.find(Kind::WrongUpdate, &dma, |teller| teller.wrong_update(&dma, addr, (before, after)));
     }
 
     /// For a transaction that came with a translated address: with the address that the endpoint must have looked up.
@@ -547,7 +598,7 @@ impl Oracle {
             return true;
         }
         let has_ssid = record.ssv() || event == EventNumber::C_BAD_SUBSTREAMID;
-        let mut access = crate::witness::Access::default();
+        let mut access = Access::default();
         if event.has_transaction() {
             access.write = !record.rnw();
             (access.instruction, access.privileged) = (record.ind(), record.pnu());
@@ -641,8 +692,8 @@ impl Oracle {
             && recent.at >= fresh
         {
             return match recent.outcome {
-                Outcome::Translated { pa, bits } => {
-                    Outcome::Translated { pa: pa & !0xfff | dma.iova & 0xfff, bits }
+                Outcome::Translated { pa, bits, due } => {
+                    Outcome::Translated { pa: pa & !0xfff | dma.iova & 0xfff, bits, due }
                 }
                 other => other,
             };
@@ -673,16 +724,24 @@ impl Oracle {
             answering: &self.platform.memory,
             dma,
             update_bound: self.config.update_bound,
+            instead: None,
         }
     }
 
     fn judge(&mut self, dma: &Dma, pa: u64) -> Verdict {
-        let reaches = |outcome| matches!(outcome, Outcome::Translated { pa: to, .. } if to == pa);
-        if reaches(self.expected(dma)) {
+        let leads = |outcome, before| matches!(outcome, Outcome::Translated { pa: to, due, .. } if to == pa && due == before);
+        let reaches = |outcome| leads(outcome, false);
+        let now = self.expected(dma);
+        if reaches(now) {
             return Verdict::Current;
         }
         self.look();
-        match self.search(dma, Reach::Cached, &mut |o| reaches(o)) {
+        let mut unrecorded = leads(now, true);
+        let mut wanted = |outcome| {
+            unrecorded |= leads(outcome, true);
+            reaches(outcome)
+        };
+        match self.search(dma, Reach::Cached, &mut wanted) {
             Search::Found(_) => return Verdict::Race,
             Search::GaveUp => {
                 self.counters.undecided += 1;
@@ -692,6 +751,7 @@ impl Oracle {
         }
         match self.search(dma, Reach::Ever, &mut |o| reaches(o)) {
             Search::Found(used) => Verdict::Stale(used),
+            Search::Nothing | Search::GaveUp if unrecorded => Verdict::Unrecorded,
             Search::Nothing | Search::GaveUp => Verdict::Never,
         }
     }
@@ -714,13 +774,26 @@ impl Oracle {
     }
 
     fn search(&mut self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
+        self.search_noting(dma, reach, None, &mut |outcome, _| wanted(outcome))
+    }
+
+    /// The same for outcomes together with the changes of descriptors that are called for.
+    fn search_noting(
+        &mut self,
+        dma: &Dma,
+        reach: Reach,
+        instead: Option<(u64, u64)>,
+        wanted: &mut dyn FnMut(Outcome, &[Due]) -> bool,
+    ) -> Search {
+        let mut dues = Vec::new();
         let mut choices = Choices::default();
         let mut unsure = false;
         for _ in 0..self.config.combinations {
-            let scene = self.scene(dma);
+            let scene = Scene { instead, ..self.scene(dma) };
+            dues.clear();
             let mut past =
                 Past { scene, reach, choices: &mut choices, used: Vec::new(), unknown: None, unsure: false };
-            let outcome = walk::translate(&mut past, scene.smmu, dma);
+            let outcome = walk::translate_noting(&mut past, scene.smmu, dma, &mut dues);
             let Past { used, unknown, unsure: doubtful, .. } = past;
             if let Some((addr, words)) = unknown
                 && self.memory.learn(self.at, self.time, addr, words)
@@ -729,7 +802,7 @@ impl Oracle {
                 continue;
             }
             unsure |= doubtful;
-            if wanted(outcome) {
+            if wanted(outcome, &dues) {
                 return Search::Found(used);
             }
             if !choices.advance() {
@@ -756,6 +829,8 @@ enum Verdict {
     Current,
     Race,
     Stale(Vec<Old>),
+    /// It goes where it should, but too early.
+    Unrecorded,
     Never,
 }
 
@@ -784,7 +859,7 @@ fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
         ssid: record.ssv().then_some(record.ssid() as u32),
         iova: record.inputaddr(),
         len: 1,
-        access: crate::witness::Access::default(),
+        access: Access::default(),
         arrived: Some(time),
         ats: false,
     }

@@ -6,7 +6,7 @@
 use crate::check;
 use crate::invalidation::{Invalidation, Invalidations};
 use crate::memory::{Change, Memory, Seq};
-use crate::walk::{Step, Structure, Tag, View};
+use crate::walk::{self, Step, Structure, Tag, View};
 use crate::witness::{Dma, Registers, Smmu, Time};
 use spec::smmu::descriptor::{Leaf1, Table};
 use spec::smmu::ste::config;
@@ -26,6 +26,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) dma: &'a Dma,
     /// How long an SMMU may go on using register values that were replaced.
     pub(crate) update_bound: Time,
+    /// A descriptor as it was when the hardware changed it: its address and the word.
+    pub(crate) instead: Option<(u64, u64)>,
 }
 
 impl Scene<'_> {
@@ -69,6 +71,11 @@ impl View for Present<'_> {
     }
 
     fn descriptor(&mut self, addr: u64, step: &Step) -> Option<u64> {
+        if let Some((at, word)) = self.scene.instead
+            && at == addr
+        {
+            return Some(in_order(word, step));
+        }
         self.read(addr).map(|[word]| in_order(word, step))
     }
 
@@ -305,6 +312,31 @@ impl Past<'_> {
         found
     }
 
+    /// What leaves with the Contiguous bit say of their neighbour here: a TLB may hold one entry for all of them.
+    fn neighbours(&self, addr: u64, step: &Step, found: &mut Vec<(u64, Option<Change>)>) {
+        let group = walk::contiguous(step.granule, step.level);
+        let (part, memory) = (Part::Descriptor(*step), self.scene.memory);
+        if !memory.has_contiguous() && !step.big_endian {
+            return;
+        }
+        let first = addr & !(8 * group - 1);
+        for at in (first..first + 8 * group).step_by(8).filter(|at| *at != addr && memory.knows(*at, 1)) {
+            let old = memory
+                .changes(at)
+                .take(DEPTH)
+                .filter(|change| self.possible(&part, in_order(change.old, step), change.at, change.time));
+            let words = std::iter::once((memory.word(at), None)).chain(old.map(|c| (c.old, Some(*c))));
+            for (word, change) in words {
+                let implied = walk::implied(in_order(word, step), step, (addr - first) / 8, group);
+                if let Some(implied) = implied.map(|word| in_order(word, step))
+                    && found.iter().all(|(known, _)| *known != implied)
+                {
+                    found.push((implied, change));
+                }
+            }
+        }
+    }
+
     /// Choose one of the snapshots that fit, or `now` in place of the present.
     fn pick<const N: usize>(
         &mut self,
@@ -354,6 +386,11 @@ impl View for Past<'_> {
     }
 
     fn descriptor(&mut self, addr: u64, step: &Step) -> Option<u64> {
+        if let Some((at, word)) = self.scene.instead
+            && at == addr
+        {
+            return Some(in_order(word, step));
+        }
         if !self.can_read(addr, 1) {
             return None;
         }
@@ -366,6 +403,7 @@ impl View for Past<'_> {
                 found.push((change.old, Some(*change)));
             }
         }
+        self.neighbours(addr, step, &mut found);
         let (word, change) = found[self.choices.choose(found.len())];
         let word = in_order(word, step);
         if let Some(change) = change {

@@ -140,6 +140,28 @@ impl Teller<'_> {
         (title, lines.finish([now, states.to_owned()]))
     }
 
+    pub(crate) fn missing_update(&self, dma: &Dma, pa: u64, now: Outcome) -> Told {
+        let title = format!(
+            "{} was sent to {pa:#x} before its tables said that iova {:#x} is {}",
+            self.stream(dma),
+            dma.iova,
+            if dma.access.write { "accessed and dirty" } else { "accessed" }
+        );
+        let mut lines = self.history(dma, &[]);
+        lines.at(self.now, format!("{} and goes to pa {pa:#x}", self.transaction(dma)));
+        (title, lines.finish([format!("the tables of this stream now say: {}", self.outcome(now))]))
+    }
+
+    pub(crate) fn wrong_update(&self, dma: &Dma, addr: u64, (before, after): (u64, u64)) -> Told {
+        let title = format!(
+            "for {} the descriptor at {addr:#x} was changed from {before:#x} to {after:#x}",
+            self.stream(dma)
+        );
+        let mut lines = self.history(dma, &[]);
+        lines.at(self.now, format!("{} and changes the descriptor", self.transaction(dma)));
+        (title, lines.finish(["no legal translation of it calls for that change".to_owned()]))
+    }
+
     pub(crate) fn not_granted(&self, dma: &Dma, pa: u64, owner: OwnerId) -> Told {
         let name = &self.platform.owners[usize::from(owner)].name;
         let title = format!("{} of {name} reaches {pa:#x}, which {name} does not own", self.stream(dma));
@@ -394,8 +416,11 @@ impl Teller<'_> {
 
     fn outcome(&self, outcome: Outcome) -> String {
         match outcome {
-            Outcome::Translated { pa, bits: 64 } => format!("untranslated, pa {pa:#x}"),
-            Outcome::Translated { pa, bits } => format!("pa {pa:#x}, in a page of {:#x} bytes", 1u64 << bits),
+            Outcome::Translated { pa, bits: 64, .. } => format!("untranslated, pa {pa:#x}"),
+            Outcome::Translated { pa, bits, due } => {
+                let after = if due { ", once that is recorded" } else { "" };
+                format!("pa {pa:#x}, in a page of {:#x} bytes{after}", 1u64 << bits)
+            }
             Outcome::Abort => "abort without a record".to_owned(),
             Outcome::Fault(f) => {
                 let stage = if f.s2 { format!(" at stage 2, ipa {:#x}", f.ipa) } else { String::new() };

@@ -13,8 +13,9 @@ use spec::smmu::{Cd, EventNumber, L1Cd, L1Std, Ste};
 /// What should become of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It goes on to this physical address; the page or block that maps it has that many address bits (64: no table).
-    Translated { pa: u64, bits: u32 },
+    /// It goes on to this physical address; the page or block that maps it has that many address bits (64: no table). `due`:
+    /// the hardware must have changed a descriptor before.
+    Translated { pa: u64, bits: u32, due: bool },
     /// It is aborted silently.
     Abort,
     /// It faults.
@@ -83,17 +84,59 @@ pub(crate) trait View {
 
 type Walked<T> = Result<T, Fault>;
 
+/// A change of a descriptor that a transaction calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Where the descriptor is.
+    pub(crate) addr: u64,
+    pub(crate) stage: u32,
+    pub(crate) big_endian: bool,
+    pub(crate) what: Flag,
+}
+
+/// What the hardware keeps track of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flag {
+    Access,
+    Dirty,
+}
+
+impl Due {
+    /// The word of the descriptor once that is done.
+    pub(crate) fn done(&self, word: u64) -> u64 {
+        let own = |word: u64| if self.big_endian { word.swap_bytes() } else { word };
+        let word = own(word);
+        own(match (self.what, self.stage) {
+            (Flag::Access, 1) => Leaf1([word]).with_af(true).0[0],
+            (Flag::Access, _) => Leaf2([word]).with_af(true).0[0],
+            (Flag::Dirty, 1) => Leaf1([word]).with_ap(Leaf1([word]).ap() & 1).0[0],
+            (Flag::Dirty, _) => Leaf2([word]).with_s2ap(Leaf2([word]).s2ap() | 2).0[0],
+        })
+    }
+}
+
 /// What should become of this transaction.
 pub(crate) fn translate<V: View>(view: &mut V, smmu: &Smmu, dma: &Dma) -> Outcome {
+    translate_noting(view, smmu, dma, &mut Vec::new())
+}
+
+/// The same, with the changes of descriptors that it calls for, whether it goes on after them or faults.
+pub(crate) fn translate_noting<V: View>(
+    view: &mut V,
+    smmu: &Smmu,
+    dma: &Dma,
+    dues: &mut Vec<Due>,
+) -> Outcome {
     let registers = view.registers();
     if !registers.cr0.smmuen() {
         let fits = dma.iova >> check::oas(smmu) == 0;
         return match registers.gbpa.abort() || !fits {
             true => Outcome::Abort,
-            false => Outcome::Translated { pa: dma.iova, bits: 64 },
+            false => Outcome::Translated { pa: dma.iova, bits: 64, due: false },
         };
     }
-    Walker { view, smmu, registers, dma, access: dma.access }.run().unwrap_or_else(Outcome::Fault)
+    let walker = Walker { view, smmu, registers, dma, access: dma.access, dues, due: false };
+    walker.run().unwrap_or_else(Outcome::Fault)
 }
 
 struct Walker<'a, V> {
@@ -103,6 +146,9 @@ struct Walker<'a, V> {
     dma: &'a Dma,
     /// After the overrides of the STE.
     access: Access,
+    dues: &'a mut Vec<Due>,
+    /// One of them is for the transaction itself, not for the fetch of a CD, which may have been cached.
+    due: bool,
 }
 
 /// A leaf, at either stage.
@@ -150,11 +196,12 @@ impl<V: View> Walker<'_, V> {
                 return Err(Fault { class: class::IN, ..configuration(EventNumber::F_ADDR_SIZE) });
             }
             if !stage2 {
-                return Ok(Outcome::Translated { pa: self.dma.iova & ones(check::oas(self.smmu)), bits: 64 });
+                let pa = self.dma.iova & ones(check::oas(self.smmu));
+                return Ok(Outcome::Translated { pa, bits: 64, due: false });
             }
             let ste = self.view.recall_ste(ste_addr, ste, &tag);
             let leaf = self.stage2(ste, &tag, self.dma.iova, self.access, class::IN)?;
-            return Ok(Outcome::Translated { pa: leaf.out, bits: leaf.bits });
+            return Ok(Outcome::Translated { pa: leaf.out, bits: leaf.bits, due: self.due });
         }
         let (cd_addr, cd) = self.context_descriptor(ste, &tag, cd_index, many)?;
         if !check::cd_is_legal(self.smmu, world, ste, cd) || !cd.aa64() {
@@ -165,10 +212,10 @@ impl<V: View> Walker<'_, V> {
         let cd = self.view.recall_cd(cd_addr, cd, &tag);
         let first = self.stage1(ste, cd, &tag)?;
         if !stage2 {
-            return Ok(Outcome::Translated { pa: first.out, bits: first.bits });
+            return Ok(Outcome::Translated { pa: first.out, bits: first.bits, due: self.due });
         }
         let second = self.stage2(ste, &tag, first.out, self.access, class::IN)?;
-        Ok(Outcome::Translated { pa: second.out, bits: first.bits.min(second.bits) })
+        Ok(Outcome::Translated { pa: second.out, bits: first.bits.min(second.bits), due: self.due })
     }
 
     fn stream_table_entry(&mut self) -> Walked<(u64, Ste)> {
@@ -345,6 +392,11 @@ impl<V: View> Walker<'_, V> {
             if !leaf.af() && !cd.ha() && !cd.affd() {
                 return Err(fault(EventNumber::F_ACCESS));
             }
+            // Whether a fault of permission leaves the Access flag alone is not known.
+            let unused = cd.ha() && !leaf.af();
+            if unused {
+                self.note(Flag::Access, pa, &step, class::IN);
+            }
             let hd = cd.ha() && cd.hd();
             let rights = Rights {
                 // AP[1] counts as set where there is no unprivileged level.
@@ -362,10 +414,22 @@ impl<V: View> Walker<'_, V> {
                 return Err(fault(EventNumber::F_PERMISSION));
             }
             let dirties = self.access.write && rights.read_only;
-            if ste.config() == config::NESTED && ((!leaf.af() && cd.ha()) || dirties) {
+            if dirties {
+                self.note(Flag::Dirty, pa, &step, class::IN);
+            }
+            if ste.config() == config::NESTED && (unused || dirties) {
                 self.table_address(ste, tag, at, true)?;
             }
             return Ok(Leaf { out: out | (va & ones(shift)), bits: shift });
+        }
+    }
+
+    /// The transaction calls for this change.
+    fn note(&mut self, what: Flag, addr: u64, step: &Step, class: u64) {
+        self.due |= class != class::CD;
+        let due = Due { addr, stage: step.stage, big_endian: step.big_endian, what };
+        if !self.dues.contains(&due) {
+            self.dues.push(due);
         }
     }
 
@@ -426,11 +490,19 @@ impl<V: View> Walker<'_, V> {
             if !leaf.af() && !ste.s2ha() && !ste.s2affd() {
                 return Err(fault(EventNumber::F_ACCESS));
             }
+            if ste.s2ha() && !leaf.af() {
+                self.note(Flag::Access, at, &step, class);
+            }
             let fwb = ste.s2fwb() && self.smmu.idr3.fwb();
-            let device = leaf.memattr() & if fwb { 0b0100 } else { 0b1100 } == 0;
+            // Reserved values count as Device.
+            let device = leaf.memattr() & 0b0100 == 0 && (fwb || leaf.memattr() & 0b1000 == 0)
+                || !fwb && leaf.memattr() & 0b0011 == 0;
             let protected = class != class::IN && device && ste.s2ptw();
             if protected || !self.stage2_allows(ste, leaf, access, class) {
                 return Err(fault(EventNumber::F_PERMISSION));
+            }
+            if access.write && leaf.s2ap() & 2 == 0 {
+                self.note(Flag::Dirty, at, &step, class);
             }
             return Ok(Leaf { out: out | (ipa & ones(shift)), bits: shift });
         }
@@ -503,6 +575,29 @@ impl Rights {
         let level = if access.privileged { !(self.pan && self.user) } else { self.user };
         level && (!access.write || writable)
     }
+}
+
+/// Neighbouring entries that the Contiguous bit ties together (DDI 0487, D8.7.1); 1 where it means nothing.
+pub(crate) fn contiguous(granule: u32, level: u32) -> u64 {
+    match (granule, level) {
+        (12, 1..=3) => 16,
+        (14, 3) => 128,
+        (14 | 16, 2) | (16, 3) => 32,
+        _ => 1,
+    }
+}
+
+/// What a leaf says of the entry at `index` of its group, if it says anything of its neighbours.
+pub(crate) fn implied(word: u64, step: &Step, index: u64, group: u64) -> Option<u64> {
+    let leaf = Leaf1([word]);
+    let is_leaf = leaf.valid() && leaf.page() == (step.level == 3);
+    if !is_leaf || !leaf.contiguous() {
+        return None;
+    }
+    let shift = step.granule + (step.granule - 3) * (3 - step.level);
+    let base = leaf.oa() & !((group << shift) - 1);
+    let moved = leaf.with_oa(base | index << shift);
+    Some(if step.granule == 16 { moved.with_oa_hi(leaf.oa_hi()).0[0] } else { moved.0[0] })
 }
 
 /// A fault that no A/R/S bit governs: abort, and record.

@@ -228,6 +228,18 @@ pub enum Fact<'a> {
         /// Which queue.
         queue: Queue,
     },
+    /// The hardware changed a descriptor, to record the Access flag or the dirty state.
+    Updated {
+        /// The transaction, or request for a translation, whose translation did it. A request that asks for write permission
+        /// is a write.
+        dma: Dma,
+        /// Physical address of the descriptor.
+        addr: u64,
+        /// The word that was replaced.
+        before: u64,
+        /// The word that took its place.
+        after: u64,
+    },
     /// A transaction got its physical address and goes on to memory.
     Translated {
         /// The transaction.

@@ -307,6 +307,10 @@ choice! {
         LostInterrupt = "lost-interrupt",
         /// a transfer was refused that should have gone through
         SpuriousAbort = "spurious-abort",
+        /// a transfer went on before the Access flag or dirty state of its page was recorded
+        MissingUpdate = "missing-update",
+        /// hardware changed a descriptor as it must not
+        WrongUpdate = "wrong-update",
     }
 }
 

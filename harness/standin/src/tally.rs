@@ -122,6 +122,7 @@ impl Tally {
             }
             Record::BusError { .. }
             | Record::MemoryWrite { .. }
+            | Record::DescriptorUpdated { .. }
             | Record::SmmuRegister { .. }
             | Record::SmmuUpdated { .. }
             | Record::DmaDone { .. }

@@ -5,9 +5,10 @@ use spec::smmu::EventRecord;
 
 use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, Data, PhysAddr};
-use crate::record::Record;
+use crate::psmmu::Triggers;
+use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
-use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, translate_at_once};
+use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_at_once};
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
 const PAGE: u64 = 4096;
@@ -136,6 +137,44 @@ impl Part {
     }
 }
 
+/// Memory, as the walks of one request see it.
+struct Walk<'a, S> {
+    smmu: u16,
+    request: Request,
+    triggers: &'a mut Triggers,
+    around: &'a mut S,
+    reads: u64,
+    updates: u64,
+}
+
+impl<S: Surroundings> TableMemory for &mut Walk<'_, S> {
+    #[inline]
+    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort> {
+        self.reads += 1;
+        if self.triggers.read.strikes() {
+            return Err(Abort);
+        }
+        let data = Data::filled(len, |bytes| self.around.read(addr, bytes))?;
+        self.around.table_read(addr, data.bytes());
+        Ok(data)
+    }
+
+    fn compare_swap(&mut self, addr: PhysAddr, before: u64, after: u64) -> Result<u64, Abort> {
+        let found = self.around.compare_swap(addr, before, after)?;
+        if found != before {
+            self.around.table_read(addr, &found.to_le_bytes());
+            return Ok(found);
+        }
+        self.updates += 1;
+        let Request { sid, ssid, addr: iova, kind, write, .. } = self.request;
+        let write = write || kind == RequestKind::AtsRequest { write: true };
+        let translated = kind == RequestKind::AtsTranslated;
+        let who = Updater { smmu: self.smmu, sid, ssid, iova, write, translated, begun: self.around.now() };
+        self.around.record(Record::DescriptorUpdated { who, addr, before, after });
+        Ok(found)
+    }
+}
+
 /// Where a part goes, and the id under which its end is recorded.
 type Way = (PhysAddr, u64);
 
@@ -220,18 +259,12 @@ impl FunctionalSmmu {
     }
 
     fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
+        let smmu = self.smmu();
         let Self { triggers, metrics, control, caches, .. } = self;
-        let mut reads = 0;
-        let (outcome, missed) = translate_at_once(request, control, caches, |addr, len| {
-            reads += 1;
-            if triggers.read.strikes() {
-                return Err(Abort);
-            }
-            let data = Data::filled(len, |bytes| around.read(addr, bytes))?;
-            around.table_read(addr, data.bytes());
-            Ok(data)
-        });
-        metrics.walk_reads += reads;
+        let mut walk = Walk { smmu, request, triggers, around, reads: 0, updates: 0 };
+        let (outcome, missed) = translate_at_once(request, control, caches, &mut walk);
+        metrics.walk_reads += walk.reads;
+        metrics.walk_updates += walk.updates;
         metrics.misses += u64::from(missed);
         outcome
     }

@@ -56,6 +56,12 @@ pub trait Surroundings {
     /// # Errors
     /// Nothing answers there.
     fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort>;
+    /// Replaces the 64-bit little-endian word at `addr` (a multiple of 8) by `new` if it is `expected`, and returns what it
+    /// was. Where others write memory at the same time, this is one atomic access.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort>;
     /// The words of a structure or table as a translation has just read them. For observers.
     fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
         let _ = (addr, bytes);

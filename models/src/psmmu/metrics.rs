@@ -63,6 +63,8 @@ pub struct Metrics {
     pub merged_misses: u64,
     /// Memory reads of walks and structures.
     pub walk_reads: u64,
+    /// Descriptors whose Access flag or dirty state was changed.
+    pub walk_updates: u64,
     /// Walks that waited for a walk slot.
     pub walk_slots_full: u64,
     /// Times that transactions were left waiting because every translation slot was in use.
@@ -92,7 +94,8 @@ impl Metrics {
         } += 1;
     }
 
-    /// Everything counted, by name: latencies (in picoseconds) if there is time, queues only if they had commands.
+    /// Everything counted, by name: latencies (in picoseconds) if there is time, queues only if they had commands,
+    /// updates of descriptors only if there were any.
     pub(crate) fn rows(&self, caches: &CacheStats, cmdqv: Option<&Cmdqv>, timed: bool) -> Vec<(String, u64)> {
         let m = self;
         let mut rows: Vec<(String, u64)> = Vec::new();
@@ -133,6 +136,9 @@ impl Metrics {
             ("stalls", m.stalls),
         ] {
             row(name, value);
+        }
+        if m.walk_updates > 0 {
+            row("walk_updates", m.walk_updates);
         }
         let stats = caches;
         let mut hits = |name: &str, hits: Hits| {

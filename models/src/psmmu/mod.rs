@@ -165,11 +165,20 @@ pub enum Out {
 
 type Context = Cx<In, Out, Record>;
 
+/// How a descriptor is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Update {
+    expected: u64,
+    new: u64,
+}
+
 /// What an outstanding bus transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pending {
     /// A table or structure read of the translation in this slot.
     Walk { slot: usize, aborted: bool },
+    /// A change of a descriptor, for the translation in this slot.
+    Update { slot: usize, addr: PhysAddr, update: Update },
     /// A translated access.
     Access { id: u64, endpoint: u16, tag: u32, since: Time },
     /// Entries of the main command queue.
@@ -327,6 +336,7 @@ impl Psmmu {
         let aborted = |aborted: bool| if aborted { Err(Abort) } else { response.result };
         match self.tags.take(response.tag) {
             Pending::Walk { slot, aborted: lost } => self.walked(slot, aborted(lost), cx),
+            Pending::Update { slot, addr, update } => self.updated(slot, addr, update, response.result, cx),
             Pending::Access { id, endpoint, tag, since } => {
                 self.accessed(id, endpoint, tag, since, response.result, cx);
             }

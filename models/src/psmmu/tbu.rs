@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use sim::Time;
 use spec::smmu::EventRecord;
 
-use super::{Context, Out, Pending, Psmmu, PsmmuTiming};
+use super::{Context, Out, Pending, Psmmu, PsmmuTiming, Update};
 use crate::bus::{Abort, Data, Op};
 use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
-use crate::record::Record;
+use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
 use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
@@ -39,7 +39,7 @@ struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parked {
     /// For the answer of memory.
-    Read,
+    Memory,
     /// For a walk slot, to read these bytes.
     WalkSlot { addr: u64, len: u8 },
     /// For the translation of the same page.
@@ -94,9 +94,7 @@ impl Tbu {
     /// Translations under way that an invalidation covers may end, but fill nothing.
     pub(super) fn invalidated(&mut self, scope: &Scope) {
         for (flight, _) in self.slots.iter_mut().flatten() {
-            if flight.translation.covered_by(scope) {
-                flight.translation.forbid_fill();
-            }
+            flight.translation.invalidated(scope);
         }
     }
 
@@ -213,6 +211,9 @@ impl Psmmu {
                     input = Input::Go;
                 }
                 Step::Read { addr, len } => return self.read(flight, addr, len, cx),
+                Step::CompareSwap { addr, expected, new } => {
+                    return self.update(flight, addr, Update { expected, new }, cx);
+                }
                 Step::Done(outcome) => return self.translated(&flight, outcome, cx),
             }
         }
@@ -232,15 +233,51 @@ impl Psmmu {
         }
         self.metrics.walk_reads += 1;
         let when = flight.at.max(cx.now) + self.config.timing.walk_step;
-        let slot = self.tbu.park(flight, Parked::Read);
+        let slot = self.tbu.park(flight, Parked::Memory);
         let aborted = self.triggers.read.strikes();
         self.send(when, addr, Op::Read { len }, Pending::Walk { slot, aborted }, cx);
+    }
+
+    /// Changes a descriptor. The flight has read it, so it has a walk slot.
+    fn update(&mut self, flight: Flight, addr: u64, update: Update, cx: &mut Context) {
+        assert!(flight.walks, "what has not been read is not changed");
+        let when = flight.at.max(cx.now) + self.config.timing.walk_step;
+        let slot = self.tbu.park(flight, Parked::Memory);
+        let Update { expected, new } = update;
+        let op = Op::CompareSwap { expected, new };
+        self.send(when, addr, op, Pending::Update { slot, addr, update }, cx);
+    }
+
+    /// Memory has answered the change of a descriptor.
+    pub(super) fn updated(
+        &mut self,
+        slot: usize,
+        addr: u64,
+        update: Update,
+        result: Result<Data, Abort>,
+        cx: &mut Context,
+    ) {
+        let Update { expected: before, new: after } = update;
+        if result.is_ok_and(|found| found.value() == before) {
+            let (flight, _) = self.tbu.slots[slot].as_ref().expect("the slot is in use");
+            let DmaRequest { sid, ssid, addr: iova, kind, op, .. } = flight.request;
+            let write = match kind {
+                AddressType::TranslationRequest { write } => write,
+                AddressType::Untranslated | AddressType::Translated => op.writes(),
+            };
+            let translated = kind == AddressType::Translated;
+            let (smmu, begun) = (self.smmu(), flight.begun);
+            self.metrics.walk_updates += 1;
+            let who = Updater { smmu, sid, ssid, iova, write, translated, begun };
+            cx.note(Record::DescriptorUpdated { who, addr, before, after });
+        }
+        self.walked(slot, result, cx);
     }
 
     /// Memory has answered a walk.
     pub(super) fn walked(&mut self, slot: usize, result: Result<Data, Abort>, cx: &mut Context) {
         let (mut flight, why) = self.tbu.unpark(slot);
-        assert_eq!(why, Parked::Read, "the flight waits for memory");
+        assert_eq!(why, Parked::Memory, "the flight waits for memory");
         flight.at = cx.now;
         self.run(flight, Input::Data(result), cx);
     }

@@ -4,7 +4,7 @@ use spec::smmu::ste::config;
 use spec::smmu::{Cd, Ste};
 
 use super::control::Control;
-use super::features::{Endian, Features, StallModel};
+use super::features::{Endian, Features, StallModel, Updates};
 use super::granule::{Granule, low_mask};
 use super::scope::World;
 
@@ -131,6 +131,15 @@ const fn endian_fits(big: bool, features: &Features) -> bool {
     }
 }
 
+/// Whether the hardware can update what it is told to.
+fn updates_exist(access: bool, dirty: bool, features: &Features) -> bool {
+    match features.updates {
+        Updates::None => !access && !dirty,
+        Updates::Access => !dirty,
+        Updates::AccessAndDirty => true,
+    }
+}
+
 /// Whether an STE may be used. One that is valid and says "abort" always may.
 pub fn ste_legal(ste: Ste, features: &Features) -> bool {
     if !ste.v() {
@@ -174,8 +183,7 @@ fn stage2_config_legal(ste: Ste, features: &Features) -> bool {
         ste.s2s() && features.stall_model == StallModel::Terminate,
         !ste.s2s() && features.stall_model == StallModel::Stall,
         !ste.s2aa64(),
-        // There is no hardware update of flags.
-        ste.s2ha() || ste.s2hd(),
+        !updates_exist(ste.s2ha(), ste.s2hd(), features),
         !endian_fits(ste.s2endi(), features),
         Tables::stage2(ste, features).is_none(),
     ];
@@ -205,7 +213,7 @@ pub fn cd_legal(cd: Cd, ste: Ste, world: World, features: &Features) -> bool {
         features.stall_model == StallModel::Stall && !cd.s(),
         walked.peek().is_some() && !endian_fits(cd.endi(), features),
         !cd.aa64(),
-        cd.ha() || cd.hd(),
+        !updates_exist(cd.ha(), cd.hd(), features),
         world != World::El2 && !features.asid16 && cd.asid() > 0xff,
     ];
     !flaws.contains(&true) && walked.all(|&upper| Tables::stage1(cd, upper, features).is_some())

@@ -15,6 +15,8 @@ pub enum Purpose {
     Cd,
     /// To read a stage-1 translation table.
     Table,
+    /// To update a descriptor of a stage-1 translation table.
+    Update,
     /// For the address of the transaction.
     Input,
 }
@@ -24,7 +26,7 @@ impl Purpose {
     pub const fn class(self) -> u64 {
         match self {
             Self::L1Cd | Self::Cd => class::CD,
-            Self::Table => class::TT,
+            Self::Table | Self::Update => class::TT,
             Self::Input => class::IN,
         }
     }

@@ -39,6 +39,10 @@ impl IdrProfile {
         aidr: 3,
     };
 
+    /// [`IdrProfile::STANDARD`] that updates the Access flag and dirty state of descriptors.
+    pub const UPDATING: Self =
+        Self { idr0: IDR0(Self::STANDARD.idr0 as u64).with_httu(2).0 as u32, ..Self::STANDARD };
+
     /// [`IdrProfile::STANDARD`] whose faults may stall.
     pub const STALLING: Self = Self {
         idr0: IDR0(0x084f_769b).with_httu(0).with_stall_model(0).0 as u32,
@@ -73,6 +77,17 @@ pub enum Endian {
     Little,
     /// Big-endian tables only.
     Big,
+}
+
+/// IDR0.HTTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Updates {
+    /// Nothing.
+    None,
+    /// The Access flag.
+    Access,
+    /// The Access flag and the dirty state.
+    AccessAndDirty,
 }
 
 /// Decoded [`IdrProfile`].
@@ -124,6 +139,8 @@ pub struct Features {
     pub eventqs: u8,
     /// log2 of the entries that the PRI queue may have.
     pub priqs: u8,
+    /// What of descriptors the hardware may update.
+    pub updates: Updates,
     /// PRIVCFG and INSTCFG act.
     pub attr_perms_ovr: bool,
     /// Hierarchical attributes can be disabled.
@@ -176,9 +193,12 @@ impl Features {
         if idr0.ttf() != 2 {
             return refuse("IDR0.TTF other than AArch64 only");
         }
-        if idr0.httu() != 0 {
-            return refuse("IDR0.HTTU (hardware update of the Access flag)");
-        }
+        let updates = match idr0.httu() {
+            0 => Updates::None,
+            1 => Updates::Access,
+            2 => Updates::AccessAndDirty,
+            _ => return refuse("IDR0.HTTU of table descriptors"),
+        };
         if idr0.btm() || idr0.atos() || idr0.vatos() || idr0.rme_impl() {
             return refuse("one of IDR0.BTM, ATOS, VATOS, RME_IMPL");
         }
@@ -243,6 +263,7 @@ impl Features {
             cmdqs: idr1.cmdqs() as u8,
             eventqs: idr1.eventqs() as u8,
             priqs: idr1.priqs() as u8,
+            updates,
             attr_perms_ovr: idr1.attr_perms_ovr(),
             had: idr3.had(),
             xnx: idr3.xnx(),
@@ -295,7 +316,18 @@ mod test {
     #[test]
     fn refuses_what_is_not_modelled() {
         let bit = |n: u32| IdrProfile { idr0: IdrProfile::STANDARD.idr0 | 1 << n, ..IdrProfile::STANDARD };
-        for (profile, word) in [(bit(7), "HTTU"), (bit(2), "TTF"), (bit(5), "BTM")] {
+        let httu = |n| IdrProfile {
+            idr0: IDR0(IdrProfile::STANDARD.idr0.into()).with_httu(n).0 as u32,
+            ..IdrProfile::STANDARD
+        };
+        for (profile, want) in [
+            (httu(0), Updates::None),
+            (httu(1), Updates::Access),
+            (IdrProfile::UPDATING, Updates::AccessAndDirty),
+        ] {
+            assert_eq!(Features::new(profile).unwrap().updates, want);
+        }
+        for (profile, word) in [(bit(2), "TTF"), (bit(5), "BTM"), (httu(3), "HTTU")] {
             assert!(Features::new(profile).unwrap_err().contains(word), "{word}");
         }
     }

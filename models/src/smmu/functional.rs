@@ -1,4 +1,4 @@
-//! Drives a translation without time: every lookup is over at once, every read is answered at once.
+//! Drives a translation without time: every lookup is over at once, every access to memory is answered at once.
 
 use crate::bus::{Abort, Data, PhysAddr};
 
@@ -8,36 +8,59 @@ use super::request::Request;
 use super::step::{Input, Outcome, Step};
 use super::translation::Translation;
 
-/// Translates a request that has just arrived, and says whether it went beyond the TLBs. `read` as for [`translate_now`].
+/// Where structures and tables are. A closure that reads is such a memory, in which nothing can be updated.
+pub trait TableMemory {
+    /// Reads 8 or 64 bytes, aligned to as many.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort>;
+    /// Replaces the word at `addr` by `new` in a single atomic access if it is `expected`; returns what it was.
+    ///
+    /// # Errors
+    /// Nothing answers there, or that is not possible there.
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort>;
+}
+
+impl<F: FnMut(PhysAddr, usize) -> Result<Data, Abort>> TableMemory for F {
+    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort> {
+        self(addr, len)
+    }
+    fn compare_swap(&mut self, _: PhysAddr, _: u64, _: u64) -> Result<u64, Abort> {
+        Err(Abort)
+    }
+}
+
+/// Translates a request that has just arrived, and says whether it went beyond the TLBs.
 pub fn translate_at_once(
     request: Request,
     control: &Control,
     caches: &mut Caches,
-    read: impl FnMut(PhysAddr, usize) -> Result<Data, Abort>,
+    memory: impl TableMemory,
 ) -> (Outcome, bool) {
     let mut rest = None;
     match (Translation::begun(request, control, caches, &mut rest), &mut rest) {
         (Some(outcome), _) => (outcome, false),
-        (None, Some(translation)) => carry(translation, control, caches, read),
+        (None, Some(translation)) => carry(translation, control, caches, memory),
         (None, None) => unreachable!("without an outcome there is a translation"),
     }
 }
 
-/// Carries a translation to its end. `read` answers reads of 8 or 64 bytes with exactly as many.
+/// Carries a translation to its end.
 pub fn translate_now(
     translation: &mut Translation,
     control: &Control,
     caches: &mut Caches,
-    read: impl FnMut(PhysAddr, usize) -> Result<Data, Abort>,
+    memory: impl TableMemory,
 ) -> Outcome {
-    carry(translation, control, caches, read).0
+    carry(translation, control, caches, memory).0
 }
 
 fn carry(
     translation: &mut Translation,
     control: &Control,
     caches: &mut Caches,
-    mut read: impl FnMut(PhysAddr, usize) -> Result<Data, Abort>,
+    mut memory: impl TableMemory,
 ) -> (Outcome, bool) {
     let (mut input, mut missed) = (Input::Go, false);
     loop {
@@ -45,7 +68,10 @@ fn carry(
         missed |= step.is_beyond_tlbs();
         input = match step {
             Step::Lookup(_) => Input::Go,
-            Step::Read { addr, len } => Input::Data(read(addr, len.into())),
+            Step::Read { addr, len } => Input::Data(memory.read(addr, len.into())),
+            Step::CompareSwap { addr, expected, new } => {
+                Input::Data(memory.compare_swap(addr, expected, new).map(Data::u64))
+            }
             Step::Done(outcome) => return (outcome, missed),
         };
     }

@@ -93,6 +93,16 @@ impl Granule {
         }
     }
 
+    /// log2 of the entries at `level` that the Contiguous bit ties together (DDI 0487, D8.7.1); 0 where it means nothing.
+    pub const fn contiguous(self, level: u8) -> u8 {
+        match (self, level) {
+            (Self::K4, 1..=3) => 4,
+            (Self::K16, 3) => 7,
+            (Self::K16 | Self::K64, 2) | (Self::K64, 3) => 5,
+            _ => 0,
+        }
+    }
+
     /// Where a stage-1 walk of `input_bits` starts.
     pub const fn start_level(self, input_bits: u8) -> u8 {
         let levels = (input_bits - self.bits()).div_ceil(self.stride());
@@ -146,6 +156,21 @@ mod test {
             (Granule::K64, 2, 29),
         ] {
             assert_eq!(granule.shift(level), want, "{granule:?} {level}");
+        }
+    }
+
+    #[test]
+    fn contiguous_spans() {
+        for (granule, want) in [
+            (Granule::K4, [None, Some(34), Some(25), Some(16)]),
+            (Granule::K16, [None, None, Some(30), Some(21)]),
+            (Granule::K64, [None, None, Some(34), Some(21)]),
+        ] {
+            for (level, want) in (0..).zip(want) {
+                let more = granule.contiguous(level);
+                let span = (more > 0).then(|| granule.shift(level) + more);
+                assert_eq!(span, want, "{granule:?} {level}");
+            }
         }
     }
 

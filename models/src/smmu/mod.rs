@@ -43,7 +43,7 @@ pub mod walk_cache;
 pub use caches::{CacheShape, Caches};
 pub use control::Control;
 pub use features::{Features, IdrProfile};
-pub use functional::{translate_at_once, translate_now};
+pub use functional::{TableMemory, translate_at_once, translate_now};
 pub use request::{Request, RequestKind};
 pub use scope::Scope;
 pub use step::{AtsAnswer, Input, Outcome, Step, Unit};

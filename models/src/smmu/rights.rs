@@ -36,6 +36,12 @@ impl Rights {
         Self(self.0 & Self::bits(true, true, true, true))
     }
 
+    /// No writes.
+    #[must_use]
+    pub const fn without_write(self) -> Self {
+        Self(self.0 & !(Self::bits(true, false, true, false) | Self::bits(false, false, true, false)))
+    }
+
     /// Reads at this privilege.
     pub const fn read(self, privileged: bool) -> bool {
         self.0 & Self::bits(privileged, true, false, false) != 0
@@ -77,6 +83,8 @@ pub struct Access {
 impl Access {
     /// How the walker reads tables.
     pub const WALK: Self = Self { read: true, write: false, instruction: false, privileged: true };
+    /// How the walker updates them.
+    pub const UPDATE: Self = Self { read: false, write: true, ..Self::WALK };
 
     /// The same after STE.PRIVCFG and STE.INSTCFG.
     #[must_use]

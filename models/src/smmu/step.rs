@@ -38,7 +38,8 @@ pub enum Unit {
 pub enum Input {
     /// At the start, and after the time of a [`Step::Lookup`].
     Go,
-    /// After a [`Step::Read`]: exactly as many bytes as were asked for.
+    /// After a [`Step::Read`]: exactly as many bytes as were asked for. After a [`Step::CompareSwap`]: the eight bytes that
+    /// were found.
     Data(Result<Data, Abort>),
 }
 
@@ -53,6 +54,15 @@ pub enum Step {
         addr: PhysAddr,
         /// 8 or 64 bytes.
         len: u8,
+    },
+    /// A descriptor is to be changed by a single atomic access, if it is still what was read; answer [`Input::Data`].
+    CompareSwap {
+        /// First byte, aligned to 8.
+        addr: PhysAddr,
+        /// The word that was read, as memory holds it.
+        expected: u64,
+        /// What takes its place.
+        new: u64,
     },
     /// The translation has ended and must not be resumed again.
     Done(Outcome),

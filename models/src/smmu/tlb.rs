@@ -25,8 +25,11 @@ pub struct Entry {
     pub level: u8,
     /// Granule of that leaf's table.
     pub granule: Granule,
-    /// What may be done.
+    /// What may be done as long as the dirty state is what it was when this was read.
     pub rights: Rights,
+    /// What may be done once the hardware has recorded the dirty state: the same, unless a write needs that (the page is
+    /// writable-clean).
+    pub once_dirty: Rights,
     /// Stage 2 maps it as Device memory.
     pub device: bool,
 }

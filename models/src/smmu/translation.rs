@@ -4,6 +4,8 @@
 //!  Begin -> Micro -> Stream [-> L1Std] [-> Ste] [-> L1Cd] [-> Cd] -> Main -> Probe1/Descriptor1 ... -> done
 //!                                           \________\________________________/
 //!                                    each through stage 2 if nested: Ipa -> Probe2/Descriptor2 ...
+//!
+//!  Descriptor -> Update -> the same descriptor again, as it is then
 //! ```
 //! Checks come in the order of IHI 0070, 3.4 and 7.3.
 
@@ -42,6 +44,8 @@ enum State {
     Ipa,
     Probe2,
     Descriptor2,
+    Update1,
+    Update2,
     Ended,
 }
 
@@ -76,13 +80,46 @@ impl Walk {
         self.tables.granule.shift(self.level)
     }
 
-    /// The leaf found here, still without rights.
-    fn leaf(&self, tag: Tag, input: u64, output: u64) -> Entry {
-        let (bits, granule) = (self.bits(), self.tables.granule);
+    /// log2 of what a leaf found here covers together with its neighbours, if `contiguous` says that they are alike. A hint that
+    /// cannot be true of this leaf is ignored.
+    fn span(&self, input: u64, output: u64, contiguous: bool) -> u8 {
+        let (bits, tables) = (self.bits(), &self.tables);
+        let span = bits + tables.granule.contiguous(self.level);
+        let aligned = (input ^ output) & low_mask(span) & !low_mask(bits) == 0;
+        let fits = span <= tables.input_bits && span <= tables.output_bits;
+        if contiguous && aligned && fits { span } else { bits }
+    }
+
+    /// The leaf found here, still without rights. `contiguous`: it stands for its neighbours, too.
+    fn leaf(&self, tag: Tag, input: u64, output: u64, contiguous: bool) -> Entry {
+        let granule = self.tables.granule;
+        let bits = self.span(input, output, contiguous);
+        let output = output & !low_mask(bits);
         let input = input & low_mask(TAG_BITS) & !low_mask(bits);
         Entry { tag, input, output, bits, leaf_bits: bits, level: self.level, granule, ..Entry::default() }
     }
 }
+
+/// How a descriptor is to be changed; as memory holds it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Update {
+    expected: u64,
+    new: u64,
+}
+
+impl Update {
+    /// From one descriptor to another.
+    const fn of(old: u64, new: u64, tables: &Tables) -> Self {
+        match tables.big_endian {
+            true => Self { expected: old.swap_bytes(), new: new.swap_bytes() },
+            false => Self { expected: old, new },
+        }
+    }
+}
+
+/// Updates that may be lost to software that changes the descriptor at the same time. Then memory is taken for one that cannot
+/// do it, so that nobody can keep a walk going for ever.
+const LOST_UPDATES_MAX: u8 = 100;
 
 /// A transaction on its way.
 #[derive(Clone, Debug)]
@@ -90,6 +127,8 @@ pub struct Translation {
     request: Request,
     state: State,
     may_fill: bool,
+    /// What leaves say of their neighbours may be made use of.
+    may_span: bool,
     /// After the overrides of the STE.
     access: Access,
     ste: Ste,
@@ -106,8 +145,11 @@ pub struct Translation {
     /// What stage 2 is translating, and why.
     ipa: u64,
     purpose: Purpose,
-    /// Where the outstanding read goes.
+    /// Where the outstanding access goes.
     fetch: u64,
+    /// What is being written into the descriptors that `one` and `two` stand at.
+    updates: [Update; 2],
+    lost_updates: u8,
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
@@ -150,6 +192,7 @@ impl Translation {
             request,
             state: State::Begin,
             may_fill: true,
+            may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
             cd: Cd::default(),
@@ -163,6 +206,8 @@ impl Translation {
             ipa: 0,
             purpose: Purpose::Input,
             fetch: 0,
+            updates: [Update::default(); 2],
+            lost_updates: 0,
         }
     }
 
@@ -194,6 +239,16 @@ impl Translation {
         self.may_fill = false;
     }
 
+    /// An invalidation is executed at this moment: what it covers must not be kept.
+    pub fn invalidated(&mut self, scope: &Scope) {
+        if self.covered_by(scope) {
+            self.forbid_fill();
+        } else if matches!(scope, Scope::Translations(_)) {
+            // It may cover a neighbour of the leaf.
+            self.may_span = false;
+        }
+    }
+
     /// Takes one step. Panics if `input` is not what the last step asked for.
     pub fn resume(&mut self, control: &Control, caches: &mut Caches, input: Input) -> Step {
         let step = match (self.state, input) {
@@ -210,6 +265,8 @@ impl Translation {
             (State::Cd, Input::Data(data)) => self.cd(control, caches, data),
             (State::Descriptor1, Input::Data(data)) => self.descriptor1(control, caches, data),
             (State::Descriptor2, Input::Data(data)) => self.descriptor2(control, caches, data),
+            (State::Update1, Input::Data(data)) => self.updated1(control, caches, data),
+            (State::Update2, Input::Data(data)) => self.updated2(control, caches, data),
             (state, input) => panic!("{input:?} is no answer in state {state:?}"),
         };
         if matches!(step, Step::Done(_)) {

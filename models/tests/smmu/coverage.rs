@@ -14,6 +14,7 @@ fn until(bench: &mut Bench, request: Request, addr: u64) -> Translation {
             Step::Read { addr: at, .. } if at == addr => return translation,
             Step::Read { addr, len } => Input::Data(bench.b.read(addr, len.into())),
             Step::Lookup(_) => Input::Go,
+            Step::CompareSwap { .. } => panic!("nothing is updated"),
             Step::Done(outcome) => panic!("{outcome:?} before {addr:#x} was read"),
         };
     }
@@ -71,6 +72,7 @@ fn a_covered_walk_fills_nothing() {
             input = match translation.resume(&bench.control, &mut bench.caches, input) {
                 Step::Read { addr, len } => Input::Data(bench.b.read(addr, len.into())),
                 Step::Lookup(_) => Input::Go,
+                Step::CompareSwap { .. } => panic!("nothing is updated"),
                 Step::Done(outcome) => break outcome,
             };
         };
@@ -111,6 +113,7 @@ fn steps() {
                     text.push(format!("read{len}"));
                     Input::Data(bench.b.read(addr, len.into()))
                 }
+                Step::CompareSwap { .. } => panic!("nothing is updated"),
                 Step::Done(_) => return (text.join(" "), reads),
             };
         }

@@ -2,7 +2,10 @@
 
 mod ats;
 mod bench;
+mod contiguous;
 mod coverage;
 mod faults;
 mod invalidation;
 mod property;
+mod sizes;
+mod updates;

@@ -19,6 +19,9 @@ pub(super) struct Functional {
 }
 
 impl Surroundings for World {
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        Self::compare_swap(self, addr, expected, new)
+    }
     fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
         Self::read(self, addr, into)
     }

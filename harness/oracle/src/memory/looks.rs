@@ -10,6 +10,7 @@
 use super::{Change, Memory, Seq, WORDS, Words, Writer, index};
 use crate::source::Source;
 use crate::witness::Time;
+use spec::smmu::descriptor::Leaf1;
 
 /// How memory is looked at.
 #[derive(Debug)]
@@ -126,6 +127,7 @@ impl Memory {
 
     /// Somebody has seen a word, and what it held.
     pub(crate) fn saw(&mut self, at: Seq, time: Time, addr: u64, word: u64) {
+        self.contiguous |= Leaf1([word]).contiguous();
         let page = self.pages.entry(addr >> 12).or_insert_with(|| {
             let mut page = super::Page::new();
             (page.look.walked, page.look.seen) = (at, time);
@@ -171,6 +173,7 @@ impl Memory {
                     if page.words[i] == word {
                         continue;
                     }
+                    self.contiguous |= Leaf1([word]).contiguous();
                     if !page.watched.has(i) {
                         page.words[i] = word;
                         continue;

@@ -2,6 +2,27 @@
 
 use super::*;
 
+/// One entry of a TLB may stand for neighbours that say so, until any of them is invalidated.
+#[test]
+fn contiguous_leaves() {
+    use Do::{Inv, Leaf, Sync, Unmap, Use};
+    let near = leaf1(A).with_contiguous(true);
+    let (next, far) = (Use(0, HOST, 0x2000, A + 0x1000), Use(0, HOST, 0x1_2000, A + 0x1_1000));
+    let other = Inv(CMDQ0, Command::tlbi_nh_va(7, 0, 0x2000, true));
+    check(&[
+        ("a neighbour", &[Leaf(IOVA, near), Use(0, HOST, IOVA, A), next], &[]),
+        ("no neighbour", &[Leaf(IOVA, near), far], &[Kind::IsolationBreach]),
+        ("without the bit", &[Leaf(IOVA, leaf1(A)), next], &[Kind::IsolationBreach]),
+        ("elsewhere", &[Leaf(IOVA, near), Use(0, HOST, 0x2000, A)], &[Kind::IsolationBreach]),
+        ("gone, not invalidated", &[Leaf(IOVA, near), Unmap(IOVA), next], &[]),
+        (
+            "gone and invalidated",
+            &[Leaf(IOVA, near), Unmap(IOVA), other, Sync(CMDQ0), next],
+            &[Kind::StaleUse],
+        ),
+    ]);
+}
+
 #[test]
 fn stage1_of_the_host() {
     use Do::{Begin, Finish, Inv, Leaf, Map, Sync, Unmap, Use};

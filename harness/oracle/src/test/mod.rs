@@ -4,6 +4,7 @@ mod judgements;
 mod random;
 mod reference;
 mod silent;
+mod updates;
 mod watching;
 
 pub(crate) use self::watching::Ram;

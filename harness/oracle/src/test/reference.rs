@@ -14,7 +14,7 @@ fn configuration(event: EventNumber) -> Outcome {
 #[test]
 fn reference_translation() {
     use EventNumber as E;
-    let to = |pa, bits| Outcome::Translated { pa, bits };
+    let to = |pa, bits| Outcome::Translated { pa, bits, due: false };
     let s1 = |event| Outcome::Fault(fault(event));
     let s2 = |event, class, ipa| Outcome::Fault(Fault { s2: true, class, ipa, ..fault(event) });
     let mut b = Bench::new();
@@ -75,7 +75,7 @@ fn reference_translation() {
 fn reference_configuration() {
     use EventNumber as E;
     let s1 = |event| Outcome::Fault(fault(event));
-    let to = |pa, bits| Outcome::Translated { pa, bits };
+    let to = |pa, bits| Outcome::Translated { pa, bits, due: false };
     let cd =
         Cd::default().with_v(true).with_aa64(true).with_t0sz(16).with_ips(5).with_epd1(true).with_a(true);
     let cd = cd.with_r(true).with_asid(7).with_ttb0(HOST_S1);
@@ -91,7 +91,7 @@ fn reference_configuration() {
         ("X10", ste, cd.with_ips(0), None, 0x1000, s1(E::F_ADDR_SIZE)),
         ("X12", ste, cd.with_affd(true), None, 0x3000, to(A, 12)),
         ("X20", ste, cd.with_e0pd0(true), None, 0x1000, s1(E::F_TRANSLATION)),
-        ("X28", ste, cd.with_ha(true), None, 0x3000, to(A, 12)),
+        ("X28", ste, cd.with_ha(true), None, 0x3000, Outcome::Translated { pa: A, bits: 12, due: true }),
         ("C03", many, cd, Some(16), 0x1000, configuration(E::C_BAD_SUBSTREAMID)),
         ("C04", many, cd, None, 0x1000, configuration(E::F_STREAM_DISABLED)),
         ("C05", many.with_s1dss(2), cd, Some(0), 0x1000, configuration(E::F_STREAM_DISABLED)),
@@ -129,7 +129,7 @@ fn two_level_stream_table() {
         ..Registers::default()
     };
     let unknown = Outcome::Fault(Fault { recorded: false, class: 0, ..fault(EventNumber::C_BAD_STREAMID) });
-    let passes = Outcome::Translated { pa: 0x1000, bits: 64 };
+    let passes = Outcome::Translated { pa: 0x1000, bits: 64, due: false };
     // Split, span, StreamID, outcome.
     let rows = [
         (8, 9, 0x105, passes),
@@ -181,7 +181,7 @@ fn granules() {
         let pa = 0x8_8765_0000 | (iova & ((1 << page_bits) - 1));
         assert_eq!(
             b.expect(dma),
-            Outcome::Translated { pa, bits: page_bits },
+            Outcome::Translated { pa, bits: page_bits, due: false },
             "{page_bits} bits, {levels} levels"
         );
     }

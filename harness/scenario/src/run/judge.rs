@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use kernel::journal::{Actor, Attachment, DomainId, Note};
 use models::bus::Requester;
-use models::record::{CommandQueue, Record};
+use models::record::{CommandQueue, Record, Updater};
 use oracle::{
     Access, Config, Counters, Dma, Fact, Finding, Oracle, Platform, Queue, Registers, Saying, Source, Witness,
 };
@@ -272,6 +272,11 @@ impl Judge {
             Record::MemoryWrite { by, addr, ref data } => {
                 let by = self.writer(now, by, addr);
                 self.tell(now, Fact::Wrote { by, addr, bytes: data.bytes() });
+            }
+            Record::DescriptorUpdated { who, addr, before, after } => {
+                let Updater { smmu, sid, ssid, iova, write, translated, begun } = who;
+                let dma = dma(u64::MAX, (smmu, sid, ssid), iova, 1, write, translated, begun);
+                self.tell(now, Fact::Updated { dma, addr, before, after });
             }
             Record::DmaTranslated {
                 id, smmu, sid, ssid, iova, pa, len, write, translated, begun, ..

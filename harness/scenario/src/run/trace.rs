@@ -10,7 +10,7 @@ use std::io;
 
 use kernel::journal::{Actor, Attachment, Note};
 use models::bus::Requester;
-use models::record::{CommandQueue, Record};
+use models::record::{CommandQueue, Record, Updater};
 use sim::Time;
 use spec::cmdqv::Place;
 use spec::cmdqv::config::PARAM;
@@ -126,6 +126,7 @@ fn of_record(record: &Record) -> Subject {
         | Record::CmdqvRegister { smmu, .. }
         | Record::CommandConsumed { smmu, .. }
         | Record::CommandError { smmu, .. }
+        | Record::DescriptorUpdated { who: Updater { smmu, .. }, .. }
         | Record::DmaTranslated { smmu, .. }
         | Record::DmaDone { smmu, .. }
         | Record::DmaAborted { smmu, .. }
@@ -216,6 +217,11 @@ impl fmt::Display for RecordText<'_> {
             Record::CommandError { queue, index, code, raw, .. } => {
                 write!(f, "stops at {}[{index}] with {}", QueueName(queue), CommandError(code))?;
                 raw.map_or(Ok(()), |raw| write!(f, ": {raw}"))
+            }
+            Record::DescriptorUpdated { who, addr, before, after } => {
+                let Updater { sid, ssid, iova, write, .. } = who;
+                let access = Access { sid, ssid, iova, write };
+                write!(f, "updates the descriptor at {addr:#x} from {before:#x} to {after:#x} for {access}")
             }
             Record::DmaTranslated { id, sid, ssid, iova, pa, len, write, translated, tlb_hit, .. } => {
                 let ats = if translated { ", translated by the endpoint" } else { "" };

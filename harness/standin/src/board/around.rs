@@ -89,6 +89,10 @@ impl Surroundings for Around {
         self.memory.write(addr, bytes)
     }
 
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        self.memory.compare_swap(addr, expected, new)
+    }
+
     fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
         let mut words = [0; LINE / 8];
         let (read, _) = bytes.as_chunks();

@@ -272,7 +272,10 @@ fn access_memory(transaction: &Transaction, around: &mut Around) -> Result<Data,
             Ok(Data::new(into))
         }
         Op::Write(data) => around.write(transaction.addr, data.bytes()).map(|()| Data::EMPTY),
-        Op::CompareSwap { .. } | Op::FetchAdd(_) | Op::Swap(_) => Err(Abort),
+        Op::CompareSwap { expected, new } => {
+            around.compare_swap(transaction.addr, *expected, *new).map(Data::u64)
+        }
+        Op::FetchAdd(_) | Op::Swap(_) => Err(Abort),
     }
 }
 

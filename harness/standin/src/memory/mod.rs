@@ -128,6 +128,15 @@ impl Memory {
         self.0.lock().write(addr, bytes)
     }
 
+    /// Replaces the 64-bit little-endian word at `addr` by `new` if it is `expected`, in one atomic access of the machine's
+    /// memory; returns what it was.
+    ///
+    /// # Errors
+    /// Not all of the word is mapped, or it is not aligned.
+    pub fn compare_swap(&self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        self.0.lock().compare_swap(addr, expected, new)
+    }
+
     /// What the access that ends here found and wrote. The next one begins.
     pub fn take_touched(&self) -> Touched {
         let mut inner = self.0.lock();
@@ -209,6 +218,37 @@ impl Inner {
         Ok(())
     }
 
+    /// For a recording a read, and a write if the word is what was expected; both are one memory access.
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        if !addr.is_multiple_of(8) || !self.backing.contains(addr, 8) {
+            return Err(Abort);
+        }
+        self.accesses += 1;
+        let found = match &self.backing {
+            Backing::Live(ram) => {
+                let found = ram.compare_swap(addr, expected, new)?;
+                if let Some(image) = &mut self.image {
+                    image.learn(addr, &found.to_le_bytes(), self.accesses, &mut self.touched.saw);
+                }
+                found
+            }
+            Backing::Played(_) => {
+                self.come_to_hold();
+                let mut word = [0; 8];
+                self.image.as_mut().expect("a player has an image").read(addr, &mut word);
+                u64::from_le_bytes(word)
+            }
+        };
+        if found == expected
+            && let Some(image) = &mut self.image
+        {
+            let bytes = new.to_le_bytes();
+            image.write(addr, &bytes);
+            self.touched.digest = digest(self.touched.digest, addr, &bytes);
+        }
+        Ok(found)
+    }
+
     /// Lets everything hold that the recording saw up to here.
     fn come_to_hold(&mut self) {
         while self.pending.last().is_some_and(|saw| saw.since <= self.accesses) {
@@ -279,6 +319,35 @@ mod test {
             assert_eq!(played.take_touched().digest, touched.digest);
         }
         assert_eq!(again, found);
+    }
+
+    /// An atomic update finds and writes the same in a recording, whether it succeeds or software was faster.
+    #[test]
+    fn a_player_updates_as_the_machine_did() {
+        let (live, file) = machine();
+        let played = Memory::played();
+        played.map_played(0x4000_0000, 0x10_0000);
+        let swaps = |memory: &Memory, held: u64| {
+            let first = memory.compare_swap(0x4000_3008, held, held + 100).unwrap();
+            let second = memory.compare_swap(0x4000_3008, held, 9).unwrap();
+            (first, second, word(memory, 0x4000_3008))
+        };
+        for (held, changed) in [(5u64, None), (6, Some(7u64))] {
+            software_writes(&file, 0x4000_3008, &held.to_le_bytes());
+            let before = word(&live, 0x4000_3008);
+            if let Some(changed) = changed {
+                software_writes(&file, 0x4000_3008, &changed.to_le_bytes());
+            }
+            let got = swaps(&live, held);
+            assert_eq!(got.0 == held, changed.is_none());
+            let touched = live.take_touched();
+            played.will_see(touched.saw.clone());
+            assert_eq!((word(&played, 0x4000_3008), swaps(&played, held)), (before, got));
+            assert_eq!(played.take_touched().digest, touched.digest);
+        }
+        for addr in [0x4000_3004, 0x4010_0000, u64::MAX - 7] {
+            assert!(live.compare_swap(addr, 0, 1).is_err() && played.compare_swap(addr, 0, 1).is_err());
+        }
     }
 
     #[test]

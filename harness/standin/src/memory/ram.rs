@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use models::bus::{Abort, PhysAddr};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress};
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress, VolatileMemory,
+};
 
 /// A range of memory that a client offers.
 #[derive(Debug)]
@@ -149,6 +152,21 @@ impl Ram {
         memory.read_slice(into, at).map_err(|_| Abort)
     }
 
+    /// Replaces the 64-bit little-endian word at `addr` by `new` if it is `expected`, atomically as processors see it; returns
+    /// what it was.
+    ///
+    /// # Errors
+    /// No region holds all of it, or it is not aligned.
+    pub fn compare_swap(&self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        let (memory, at) = self.find(addr, 8).ok_or(Abort)?;
+        let slice = memory.get_slice(at, 8).map_err(|_| Abort)?;
+        let word = slice.get_atomic_ref::<AtomicU64>(0).map_err(|_| Abort)?;
+        let (expected, new) = (expected.to_le(), new.to_le());
+        let (Ok(found) | Err(found)) =
+            word.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
+        Ok(u64::from_le(found))
+    }
+
     /// Writes.
     ///
     /// # Errors
@@ -195,6 +213,34 @@ pub(super) mod test {
         assert!(ram.contains(0x1000, 0x2000));
         ram.unmap(1, 0, u64::MAX);
         assert!(!ram.contains(0x1000, 1));
+    }
+
+    /// Processors that change other bits of the same word at the same time lose nothing.
+    #[test]
+    fn swaps_are_atomic() {
+        let file = sealed(0x4000);
+        let mut ram = Ram::default();
+        ram.map(0, mapping(0x1000, 0x2000, &file, 0)).unwrap();
+        let ram = &ram;
+        let add = |amount: u64| {
+            for _ in 0..20_000 {
+                let mut held = 0;
+                while let found = ram.compare_swap(0x1008, held, held + amount).unwrap()
+                    && found != held
+                {
+                    held = found;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| add(1));
+            scope.spawn(|| add(1 << 32));
+        });
+        assert_eq!(ram.compare_swap(0x1008, 0, 0), Ok(20_000 << 32 | 20_000));
+        assert_eq!(
+            (ram.compare_swap(0x1004, 0, 1), ram.compare_swap(0x3000, 0, 1)),
+            (Err(Abort), Err(Abort))
+        );
     }
 
     #[test]

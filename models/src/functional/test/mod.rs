@@ -79,6 +79,10 @@ impl Surroundings for World {
         });
         Ok(())
     }
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        self.check(addr, 8)?;
+        Ok(self.memory.compare_swap(addr, expected, new))
+    }
     fn edge(&mut self, intid: u32) {
         self.interrupts.push(intid);
     }

@@ -12,7 +12,7 @@ use super::super::granule::low_mask;
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
-use super::super::step::{AtsAnswer, Outcome, Step};
+use super::super::step::{AtsAnswer, Outcome, StageIndex, Step};
 use super::{State, Translation, done};
 use crate::bus::{Abort, Data};
 
@@ -217,6 +217,7 @@ impl Translation {
             Purpose::L1Cd => self.read(State::L1Cd, addr),
             Purpose::Cd => self.read(State::Cd, addr),
             Purpose::Table => self.read(State::Descriptor1, addr),
+            Purpose::Update => self.compare_swap(StageIndex::One, addr),
             Purpose::Input => unreachable!("the transaction's own address is not read here"),
         }
     }

@@ -74,7 +74,7 @@ impl Translation {
         let event = self.event(EventNumber::F_PERMISSION, stage);
         let event = match stage {
             Stage::Two { purpose: Purpose::Table, .. } => event.with_ttrnw(true),
-            Stage::Two { purpose: Purpose::L1Cd | Purpose::Cd, .. } => event,
+            Stage::Two { purpose: Purpose::L1Cd | Purpose::Cd | Purpose::Update, .. } => event,
             _ if self.request.atomic && rights.write(self.access.privileged) => event.with_rnw(true),
             _ => event,
         };

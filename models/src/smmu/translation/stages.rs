@@ -15,7 +15,7 @@ use super::super::step::{StageIndex, Step, Unit};
 use super::super::tlb::Entry;
 use super::super::walk::{self, Descriptor};
 use super::super::walk_cache::TableEntry;
-use super::{State, Translation};
+use super::{LOST_UPDATES_MAX, State, Translation, Update};
 use crate::bus::{Abort, Data};
 
 impl Translation {
@@ -37,6 +37,26 @@ impl Translation {
         }
     }
 
+    /// Whether a cached translation is enough: a page that is to be written must be known to be dirty.
+    pub(super) fn is_enough(&self, entry: &Entry) -> bool {
+        let p = self.access.privileged;
+        let unclean = match self.request.kind {
+            RequestKind::AtsRequest { write } => {
+                !write || entry.rights.write(p) || !entry.once_dirty.write(p)
+            }
+            _ => true,
+        };
+        unclean && self.suffices(entry.rights)
+    }
+
+    /// Whether a page with these rights becomes dirty: it is written, or the answer to a translation request permits that.
+    const fn dirties(&self, rights: Rights) -> bool {
+        match self.request.kind {
+            RequestKind::AtsRequest { write } => write && rights.write(self.access.privileged),
+            _ => self.access.write,
+        }
+    }
+
     /// R and W of a translation completion.
     pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
         let p = self.access.privileged;
@@ -48,7 +68,7 @@ impl Translation {
         let addr = self.request.addr;
         // An entry that does not suffice is walked again: the fault needs to know the stage.
         let found = caches.main.lookup(&self.tag, addr).copied();
-        let found = found.filter(|e| self.suffices(e.rights) && !self.split());
+        let found = found.filter(|e| self.is_enough(e) && !self.split());
         if let Some(entry) = caches.stats.main.count(found) {
             self.fill_micro(control, caches, &entry);
             return self.finish(&entry, true, false);
@@ -113,24 +133,84 @@ impl Translation {
             }
             Descriptor::Leaf { output, raw } => (output, Leaf1([raw])),
         };
-        if !raw.af() && !cd.affd() {
+        if !raw.af() && !cd.ha() && !cd.affd() {
             return self.fault1(EventNumber::F_ACCESS);
         }
         let el2 = self.world == World::El2;
+        let clean = cd.ha() && cd.hd() && raw.dbm() && raw.ap() & 2 != 0;
+        let dirty = if clean { raw.with_ap(raw.ap() & 1) } else { raw };
         let had = features.had && if self.upper() { cd.had1() } else { cd.had0() };
         let hierarchy = if had { Hierarchy::default() } else { self.one.hierarchy };
-        let rights = rights::stage1(raw, hierarchy, Stage1Rules { el2, wxn: cd.wxn(), pan: cd.pan() });
+        let rules = Stage1Rules { el2, wxn: cd.wxn(), pan: cd.pan() };
+        let once_dirty = rights::stage1(dirty, hierarchy, rules);
+        let (rights, leaf) = match clean {
+            true if self.dirties(once_dirty) => (once_dirty, dirty),
+            true => (once_dirty.without_write(), raw),
+            false => (once_dirty, raw),
+        };
         if !self.suffices(rights) {
             return self.denied(rights, Stage::One, Manner::stage1(cd));
         }
-        let rights = if self.e0pd(features) { rights.without_user() } else { rights };
-        let leaf = self.one.leaf(self.tag, addr, output);
-        self.leaf1 = Entry { global: el2 || !raw.ng(), rights, ..leaf };
+        let leaf = leaf.with_af(leaf.af() || cd.ha());
+        if leaf != raw {
+            self.updates[0] = Update::of(raw.0[0], leaf.0[0], &self.one.tables);
+            // The word that was read is where the outstanding access went.
+            return match self.stage2 {
+                true => self.ask_stage2(Purpose::Update, self.one.descriptor(addr)),
+                false => self.compare_swap(StageIndex::One, self.fetch),
+            };
+        }
+        let visible = |rights: Rights| if self.e0pd(features) { rights.without_user() } else { rights };
+        let (rights, once_dirty) = (visible(rights), visible(once_dirty));
+        // Neighbours may differ in what the hardware has updated.
+        let contiguous = raw.contiguous() && !cd.ha() && self.may_span;
+        let leaf = self.one.leaf(self.tag, addr, output, contiguous);
+        self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, ..leaf };
         if self.stage2 {
             return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
         }
         let entry = self.leaf1;
         self.complete(control, caches, entry)
+    }
+
+    /// Changes the descriptor that a walk stands at.
+    pub(super) fn compare_swap(&mut self, stage: StageIndex, addr: u64) -> Step {
+        let (state, Update { expected, new }) = match stage {
+            StageIndex::One => (State::Update1, self.updates[0]),
+            StageIndex::Two => (State::Update2, self.updates[1]),
+        };
+        (self.state, self.fetch) = (state, addr);
+        Step::CompareSwap { addr, expected, new }
+    }
+
+    /// What a descriptor is after the attempt to change it.
+    fn found(&mut self, update: Update, data: Result<Data, Abort>) -> Result<Data, Abort> {
+        let data = data?;
+        if data.value() == update.expected {
+            return Ok(Data::u64(update.new));
+        }
+        self.lost_updates += 1;
+        if self.lost_updates > LOST_UPDATES_MAX { Err(Abort) } else { Ok(data) }
+    }
+
+    pub(super) fn updated1(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
+        let data = self.found(self.updates[0], data);
+        self.descriptor1(control, caches, data)
+    }
+
+    pub(super) fn updated2(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
+        let data = self.found(self.updates[1], data);
+        self.descriptor2(control, caches, data)
     }
 
     /// Follows a table descriptor.
@@ -168,7 +248,8 @@ impl Translation {
 
     pub(super) fn ipa_cache(&mut self, control: &Control, caches: &mut Caches) -> Step {
         let found = caches.ipa.lookup(&self.tag2(), self.ipa).copied();
-        let found = found.filter(|e| self.suffices2(e));
+        let found =
+            found.filter(|e| self.suffices2(e) && (self.purpose != Purpose::Input || self.is_enough(e)));
         match caches.stats.ipa.count(found) {
             Some(entry) => self.after_stage2(control, caches, entry),
             None => self.walk2(),
@@ -203,11 +284,25 @@ impl Translation {
         self.read(State::Descriptor2, addr)
     }
 
-    /// Whether stage 2 permits what it was asked for.
+    /// Whether stage 2 permits what it was asked for. Split-stage requests leave the dirty state to the access that follows.
     pub(super) fn suffices2(&self, entry: &Entry) -> bool {
+        let walk = match self.purpose {
+            Purpose::Input if self.split() => return self.suffices(entry.once_dirty),
+            Purpose::Input => return self.suffices(entry.rights),
+            Purpose::Update => Access::UPDATE,
+            Purpose::L1Cd | Purpose::Cd | Purpose::Table => Access::WALK,
+        };
+        entry.rights.permits(walk) && !(entry.device && self.ste.s2ptw())
+    }
+
+    /// Whether the page that stage 2 leads to becomes dirty.
+    fn dirties2(&self, rights: Rights) -> bool {
         match self.purpose {
-            Purpose::Input => self.suffices(entry.rights),
-            _ => entry.rights.permits(Access::WALK) && !(entry.device && self.ste.s2ptw()),
+            Purpose::Input if self.split() => false,
+            Purpose::Input if self.tag.kind == Kind::Va => self.dirties(rights.and(self.leaf1.rights)),
+            Purpose::Input => self.dirties(rights),
+            Purpose::Update => true,
+            Purpose::L1Cd | Purpose::Cd | Purpose::Table => false,
         }
     }
 
@@ -229,15 +324,28 @@ impl Translation {
             }
             Descriptor::Leaf { output, raw } => (output, Leaf2([raw])),
         };
-        if !raw.af() && !ste.s2affd() {
+        if !raw.af() && !ste.s2ha() && !ste.s2affd() {
             return self.fault2(EventNumber::F_ACCESS);
         }
-        let leaf = self.two.leaf(self.tag2(), self.ipa, output);
-        let rights = rights::stage2(raw, features.xnx);
+        let clean = ste.s2ha() && ste.s2hd() && raw.dbm() && raw.s2ap() & 2 == 0;
+        let dirty = if clean { raw.with_s2ap(raw.s2ap() | 2) } else { raw };
+        let once_dirty = rights::stage2(dirty, features.xnx);
+        let (rights, leaf) = match clean {
+            true if self.dirties2(once_dirty) => (once_dirty, dirty),
+            true => (once_dirty.without_write(), raw),
+            false => (once_dirty, raw),
+        };
+        let contiguous = raw.contiguous() && !ste.s2ha() && self.may_span;
         let device = walk::is_device(raw, features.fwb && ste.s2fwb());
-        let entry = Entry { rights, device, ..leaf };
+        let entry =
+            Entry { rights, once_dirty, device, ..self.two.leaf(self.tag2(), self.ipa, output, contiguous) };
         if !self.suffices2(&entry) {
             return self.denied(rights, stage, Manner::stage2(ste));
+        }
+        let leaf = leaf.with_af(leaf.af() || ste.s2ha());
+        if leaf != raw {
+            self.updates[1] = Update::of(raw.0[0], leaf.0[0], &self.two.tables);
+            return self.compare_swap(StageIndex::Two, self.fetch);
         }
         if self.may_fill && self.tag.kind == Kind::Va {
             caches.ipa.insert(entry);
@@ -257,9 +365,15 @@ impl Translation {
                     output: pa & !low_mask(bits),
                     bits,
                     rights: one.rights.and(entry.rights),
+                    once_dirty: one.once_dirty.and(entry.once_dirty),
                     device: entry.device,
                     ..one
                 };
+                if self.split() && entry.rights != entry.once_dirty {
+                    // The answer promises what only a later access may have: this is no translation to keep.
+                    let promised = Entry { rights: one.rights.and(entry.once_dirty), ..combined };
+                    return self.finish(&promised, false, false);
+                }
                 self.complete(control, caches, combined)
             }
             purpose => self.read_for(purpose, pa),

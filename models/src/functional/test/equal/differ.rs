@@ -45,7 +45,8 @@ fn strand(record: &Record) -> Option<Strand> {
             Strand::Registers
         }
         Record::CommandConsumed { queue, .. } | Record::CommandError { queue, .. } => Strand::Queue(*queue),
-        Record::DmaTranslated { .. }
+        Record::DescriptorUpdated { .. }
+        | Record::DmaTranslated { .. }
         | Record::DmaDone { .. }
         | Record::DmaAborted { .. }
         | Record::AtsAnswered { .. }
@@ -65,6 +66,7 @@ fn text(record: &Record) -> String {
             (*id, *begun) = (0, Time::ZERO);
         }
         Record::DmaDone { id, .. } => *id = 0,
+        Record::DescriptorUpdated { who, .. } => who.begun = Time::ZERO,
         _ => {}
     }
     format!("{record:x?}")

@@ -72,6 +72,7 @@ fn the_steps_reach_everything() {
         ("micro_tlb.hits", 150),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
+        ("walk_updates", 150),
         ("cmdqv.commands", 250),
         ("cmdqv.errors", 40),
         ("cmdqv.vmids_replaced", 50),

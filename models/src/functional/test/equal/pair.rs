@@ -2,12 +2,14 @@
 
 use spec::cmdqv::Place;
 use spec::smmu::Cd;
+use spec::smmu::descriptor::{Leaf1, Leaf2};
 
 use super::super::*;
 use super::step::{Access, Poke, Step};
 use crate::bus::Op;
 use crate::psmmu::Which;
 use crate::psmmu::test::Bench as Timed;
+use crate::smmu::features::Updates;
 use crate::smmu::granule::Granule;
 use crate::smmu::tables::{Builder, PAGE1, PAGE2};
 
@@ -60,19 +62,32 @@ pub(super) struct Pair {
 }
 
 /// Streams 1 to 3: stage 1, stage 2, both; 4 bypasses, 5 aborts, 6 has no valid STE; 7 has substreams; 8 and 9 are 1 and 2
-/// with faults that stall; 10 is nested with split-stage ATS.
-fn build() -> (Builder, u64) {
+/// with faults that stall; 10 is nested with split-stage ATS. With `updates` the hardware updates descriptors, and some need it.
+fn build(updates: bool) -> (Builder, u64) {
     let mut b = Builder::new(BUILT);
+    // Pages 1, 2 and 5 have not been accessed, not been written, or neither.
+    let fresh = |page: u64| (updates && matches!(page, 1 | 5), updates && matches!(page, 2 | 5));
+    let leaf1 = |page, leaf: Leaf1| match fresh(page) {
+        (unused, true) => leaf.with_af(!unused).with_ap(3).with_dbm(true),
+        (unused, false) => leaf.with_af(!unused),
+    };
+    let leaf2 = |page, leaf: Leaf2| match fresh(page) {
+        (unused, true) => leaf.with_af(!unused).with_s2ap(1).with_dbm(true),
+        (unused, false) => leaf.with_af(!unused),
+    };
+    let update_cd = |cd: Cd| cd.with_ha(updates).with_hd(updates);
+    let update_ste = |ste: Ste| ste.with_s2ha(updates).with_s2hd(updates);
     let s1 = b.stage1(Granule::K4, 48, 0);
     let s2 = b.stage2(Granule::K4, 40, 1);
     let n1 = b.stage1(Granule::K4, 39, 0);
     let n2 = b.stage2(Granule::K4, 40, 1);
     for page in 0..6 {
         let read_only = if page == 4 { 3 } else { 1 };
-        b.map1(&s1, page << 12, PAGES + (page << 12), 3, PAGE1.with_ap(read_only).with_ng(page != 3));
-        b.map2(&s2, page << 12, PAGES + 0x8000 + (page << 12), 3, PAGE2);
-        b.map1(&n1, page << 12, 0x1000_0000 + (page << 12), 3, PAGE1);
-        b.map2(&n2, 0x1000_0000 + (page << 12), PAGES + 0x4000 + (page << 12), 3, PAGE2);
+        let leaf = PAGE1.with_ap(read_only).with_ng(page != 3);
+        b.map1(&s1, page << 12, PAGES + (page << 12), 3, leaf1(page, leaf));
+        b.map2(&s2, page << 12, PAGES + 0x8000 + (page << 12), 3, leaf2(page, PAGE2));
+        b.map1(&n1, page << 12, 0x1000_0000 + (page << 12), 3, leaf1(page, PAGE1));
+        b.map2(&n2, 0x1000_0000 + (page << 12), PAGES + 0x4000 + (page << 12), 3, leaf2(page + 1, PAGE2));
     }
     for space in [&s1, &n1] {
         b.map1(space, 0x20_0000, if space == &s1 { PAGES } else { 0x1020_0000 }, 2, PAGE1);
@@ -81,14 +96,14 @@ fn build() -> (Builder, u64) {
     b.map2(&s2, 0x20_0000, PAGES, 2, PAGE2);
     b.map2(&n2, 0x1020_0000, PAGES, 2, PAGE2);
     for block in 0..4 {
-        b.map2(&n2, BUILT + (block << 21), BUILT + (block << 21), 2, PAGE2);
+        b.map2(&n2, BUILT + (block << 21), BUILT + (block << 21), 2, leaf2(5, PAGE2));
     }
     b.linear_streams(4);
     let streams = b.ste_addr(0);
-    let cd = s1.cd(1);
+    let cd = update_cd(s1.cd(1));
     let context = b.context(&cd, 0);
     let stalling = b.context(&cd.with_asid(2).with_s(true), 0);
-    let nested = b.context(&n1.cd(3), 0);
+    let nested = b.context(&update_cd(n1.cd(3)), 0);
     let many = b.contexts(2);
     for (i, cd) in [cd, n1.cd(2), Cd([0; 8]), cd.with_asid(0)].into_iter().enumerate() {
         b.set_words(many + 64 * i as u64, &cd.0);
@@ -96,14 +111,14 @@ fn build() -> (Builder, u64) {
     let bypass = Ste([0; 8]).with_v(true).with_config(ste::config::BYPASS);
     for (sid, ste) in [
         (1, s1.ste(context).with_eats(1)),
-        (2, s2.ste(0).with_s2vmid(5).with_eats(1)),
-        (3, n2.nested(nested).with_s2vmid(6).with_eats(1)),
+        (2, update_ste(s2.ste(0)).with_s2vmid(5).with_eats(1)),
+        (3, update_ste(n2.nested(nested)).with_s2vmid(6).with_eats(1)),
         (4, bypass),
         (5, bypass.with_config(ste::config::ABORT)),
         (7, s1.ste(many).with_s1cdmax(2).with_s1dss(2)),
         (8, s1.ste(stalling)),
-        (9, s2.ste(0).with_s2vmid(7).with_s2s(true)),
-        (10, n2.nested(nested).with_s2vmid(6).with_eats(2)),
+        (9, update_ste(s2.ste(0)).with_s2vmid(7).with_s2s(true)),
+        (10, update_ste(n2.nested(nested)).with_s2vmid(6).with_eats(2)),
     ] {
         b.set_ste(sid, ste);
     }
@@ -115,7 +130,8 @@ impl Pair {
         let mut plain = Bench::with(|c| *c = config.clone());
         let mut timed = Timed::with(|c| *c = config.clone());
         timed.atc_delay = Some(Time::us(1));
-        let (mut builder, streams) = build();
+        let updates = plain.smmu.control().features.updates != Updates::None;
+        let (mut builder, streams) = build(updates);
         let end = builder.allocate(12);
         let words = (BUILT..end).step_by(8).map(|at| (at, builder.word(at))).filter(|(_, w)| *w != 0);
         let words: Vec<_> = words.collect();

@@ -360,10 +360,9 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
         walk: [[Shape::new(2, 1); 3]; 2],
     };
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
-    (caches, prop::option::weighted(0.8, cmdqv()), faults()).prop_map(|(caches, cmdqv, faults)| PsmmuConfig {
-        caches,
-        faults,
-        cmdqv: cmdqv.map(|cmdqv| (CMDQV, cmdqv)),
-        ..machine()
+    let updating = IdrProfile { idr0: IdrProfile::STALLING.idr0 | 2 << 6, ..IdrProfile::STALLING };
+    let idr = select(vec![IdrProfile::STALLING, updating]);
+    (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr).prop_map(|(caches, cmdqv, faults, idr)| {
+        PsmmuConfig { caches, faults, idr, cmdqv: cmdqv.map(|cmdqv| (CMDQV, cmdqv)), ..machine() }
     })
 }
