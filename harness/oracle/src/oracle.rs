@@ -274,7 +274,7 @@ impl Oracle {
             Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
             Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
             Fact::Updated { dma, addr, before, after } => {
-                self.updated(self.arrived(dma), addr, before, after)
+                self.updated(self.arrived(dma), addr, before, after);
             }
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
             Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {

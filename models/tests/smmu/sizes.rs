@@ -130,9 +130,10 @@ fn upper_half() {
     let cd = upper.upper_of(b.s1.cd(7));
     b.cd(1, |_| cd);
     let none = |addr: u64| format!("abort; F_TRANSLATION sid=0x1 addr={addr:#x} read class=IN");
-    let tagged = HIGH & (1 << 56) - 1 | 0x5a << 56;
+    let tagged = HIGH & ((1 << 56) - 1) | 0x5a << 56;
     let denied = format!("abort; F_PERMISSION sid=0x1 addr={HIGH:#x} read instruction class=IN");
-    let rows: [(&str, fn(spec::smmu::Cd) -> spec::smmu::Cd, Request, String); 9] = [
+    type Change = fn(spec::smmu::Cd) -> spec::smmu::Cd;
+    let rows: [(&str, Change, Request, String); 9] = [
         ("mapped", |c| c, Request::read(1, HIGH), "0x91001000".into()),
         ("lower half", |c| c, Request::read(1, 0x1234), "0x90001234".into()),
         ("below the range", |c| c, Request::read(1, 0xffff_ff00_0000_1000), none(0xffff_ff00_0000_1000)),
