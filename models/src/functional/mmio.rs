@@ -8,7 +8,7 @@ use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, PhysAddr, Requester};
 use crate::cmdqv::Cmdqv;
 use crate::record::Record;
-use crate::smmu::registers::{Change, WINDOW, Write};
+use crate::smmu::registers::{Change, Write};
 
 /// What an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl FunctionalSmmu {
 
     fn place(&self, addr: PhysAddr, around: &mut impl Surroundings) -> Result<Place, Abort> {
         let offset = addr.wrapping_sub(self.config.smmu_base);
-        if offset < WINDOW {
+        if offset < self.config.idr.window() {
             return Ok(Place::Smmu(offset as u32));
         }
         let size = self.cmdqv.as_ref().map_or(0, Cmdqv::size);
@@ -117,6 +117,14 @@ impl FunctionalSmmu {
             }
             Change::CommandProd => {
                 self.main.produced(&self.registers);
+                self.kicked = true;
+            }
+            Change::Ecmdq(queue) => {
+                if self.registers.ecmdq(queue).is_changing() {
+                    let (offset, value) = self.registers.complete_ecmdq(queue);
+                    around.record(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+                }
+                self.ecmdqs.written(queue, &self.registers);
                 self.kicked = true;
             }
             Change::EventCons => self.retry_unrecorded(),

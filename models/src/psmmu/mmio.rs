@@ -8,7 +8,7 @@ use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
 use crate::smmu::interrupts::Source;
-use crate::smmu::registers::{Change, WINDOW, Write};
+use crate::smmu::registers::{Change, Write};
 
 impl Psmmu {
     /// An access to the register pages or to the CMDQV's region.
@@ -16,7 +16,7 @@ impl Psmmu {
         let offset = transaction.addr.wrapping_sub(self.config.smmu_base);
         let cmdqv = self.config.cmdqv.as_ref().map(|(base, _)| transaction.addr.wrapping_sub(*base));
         let size = self.cmdqv.as_ref().map_or(0, crate::cmdqv::Cmdqv::size);
-        let result = if offset < WINDOW {
+        let result = if offset < self.config.idr.window() {
             self.access_smmu(offset as u32, &transaction.op, cx)
         } else if let Some(offset) = cmdqv.filter(|&offset| offset < size) {
             self.access_cmdqv(offset, &transaction.op, cx)
@@ -85,6 +85,13 @@ impl Psmmu {
                 self.main.produced(&self.registers);
                 self.kicked = true;
             }
+            Change::Ecmdq(queue) => {
+                self.ecmdqs.written(queue, &self.registers);
+                if self.registers.ecmdq(queue).is_changing() {
+                    wake(Wake::Ecmdq(queue), cx);
+                }
+                self.kicked = true;
+            }
             Change::EventCons => self.retry_unrecorded(cx.now),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;
@@ -100,6 +107,21 @@ impl Psmmu {
         }
         if self.draining_irq != 0 {
             self.drain_irq_ctrl(cx);
+        }
+        if !self.draining_ecmdqs.is_empty() {
+            self.drain_ecmdqs(cx);
+        }
+    }
+
+    /// ENACK follows, unless a queue is to be disabled in the middle of a command.
+    fn drain_ecmdqs(&mut self, cx: &mut Context) {
+        let ecmdqs = &self.ecmdqs;
+        let due: Vec<_> = self.draining_ecmdqs.extract_if(.., |queue| !ecmdqs.is_executing(*queue)).collect();
+        for queue in due {
+            let (offset, value) = self.registers.complete_ecmdq(queue);
+            self.ecmdqs.acknowledged(queue, &self.registers);
+            cx.note(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+            self.kicked = true;
         }
     }
 

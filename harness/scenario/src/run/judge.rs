@@ -37,6 +37,8 @@ use self::ring::Change;
 
 /// Queues of one pSMMU that a virtual SMMU may own, for numbering.
 const QUEUES: u16 = 128;
+/// Number of the first enhanced command queue of a pSMMU, above all that VCMDQs have.
+const FIRST_ECMDQ: u16 = 0x8000;
 /// VINTFs of one pSMMU.
 const VINTFS: usize = 64;
 /// Event records that are kept of a run of any length.
@@ -398,6 +400,7 @@ impl Judge {
     fn queue(&self, smmu: u16, queue: CommandQueue) -> Queue {
         match queue {
             CommandQueue::Main => Queue::Physical { smmu, queue: 0 },
+            CommandQueue::Ecmdq(queue) => Queue::Physical { smmu, queue: FIRST_ECMDQ + queue },
             CommandQueue::Vcmdq { queue, vintf, .. } => self.vcmdq(smmu, queue, vintf),
         }
     }
@@ -412,7 +415,7 @@ impl Judge {
                 cmdqv.consumed(queue, index);
                 meant = cmdqv.meant(vintf, raw);
             }
-            (CommandQueue::Vcmdq { .. }, None) => {}
+            (CommandQueue::Vcmdq { .. }, None) | (CommandQueue::Ecmdq(_), _) => {}
         }
         let queue = self.queue(smmu, queue);
         let (command, on) = match queue {

@@ -241,6 +241,7 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
         idr3: p.id.idr3 as u32,
         idr4: 0,
         idr5: p.id.idr5 as u32,
+        idr6: 0,
         iidr: p.id.iidr as u32,
         aidr: p.id.aidr as u32,
     };
