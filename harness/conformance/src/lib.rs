@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod machine;
+pub mod optional;
 pub mod report;
 mod rig;
 pub mod smmuv3;
@@ -21,4 +22,4 @@ pub use rig::Rig;
 pub use suite::{Group, Mode, Outcome, Row, Suite, Verdict};
 
 /// Every suite.
-pub const SUITES: &[&Suite] = &[&smmuv3::SUITE];
+pub const SUITES: &[&Suite] = &[&smmuv3::SUITE, &optional::SUITE];

@@ -1,17 +1,26 @@
-//! Every row in every mode, and the page about them.
+//! Every row in every mode, and the pages about them.
 #![allow(missing_docs)]
 
 use std::path::Path;
 
-use conformance::{Verdict, report, smmuv3, suite};
+use conformance::{Suite, Verdict, optional, report, smmuv3, suite};
 
 #[test]
 fn smmuv3_rows_hold_and_their_page_is_current() {
-    let outcomes = suite::run(&smmuv3::SUITE);
+    hold(&smmuv3::SUITE);
+}
+
+#[test]
+fn optional_rows_hold_and_their_page_is_current() {
+    hold(&optional::SUITE);
+}
+
+fn hold(suite: &Suite) {
+    let outcomes = suite::run(suite);
     let failed = outcomes.iter().flat_map(|(_, rows)| rows).filter(|o| matches!(o.worst(), Verdict::Fail(_)));
     let failed: Vec<_> = failed.map(|o| format!("{} {}: {:?}", o.row.id, o.row.text, o.verdicts)).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    check("conformance-smmuv3.md", &report::markdown(&smmuv3::SUITE, &outcomes));
+    check(&format!("conformance-{}.md", suite.name), &report::markdown(suite, &outcomes));
 }
 
 /// Compares a committed file, or writes it when `UPDATE_DOCS` is set.

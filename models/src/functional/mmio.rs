@@ -127,6 +127,7 @@ impl FunctionalSmmu {
                 self.ecmdqs.written(queue, &self.registers);
                 self.kicked = true;
             }
+            Change::Operation(group) => self.operate(group, around),
             Change::EventCons => self.retry_unrecorded(),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;

@@ -7,6 +7,7 @@ use spec::smmu::{GlobalError, Page0};
 use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
+use crate::smmu::atos::Group;
 use crate::smmu::interrupts::Source;
 use crate::smmu::registers::{Change, Write};
 
@@ -92,6 +93,7 @@ impl Psmmu {
                 }
                 self.kicked = true;
             }
+            Change::Operation(group) => self.operate(group, cx),
             Change::EventCons => self.retry_unrecorded(cx.now),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;
@@ -134,6 +136,10 @@ impl Psmmu {
         }
         if due.eventqen() && !cr0.eventqen() && !self.events.is_idle() {
             held = held.with_eventqen(true);
+        }
+        let operating = Group::ALL.iter().any(|group| self.registers.is_operating(*group));
+        if due.smmuen() && !cr0.smmuen() && operating {
+            held = held.with_smmuen(true);
         }
         let fields = due.0 & !held.0;
         self.draining = held.0;

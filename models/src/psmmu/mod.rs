@@ -47,6 +47,7 @@ use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
+use crate::smmu::atos::Group;
 use crate::smmu::command_queue::CommandQueue;
 use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::{Engine, Sync};
@@ -135,6 +136,15 @@ pub enum Wake {
     Cmdqv(Ticket),
     /// The enable of this enhanced command queue has taken its time.
     Ecmdq(usize),
+    /// An address translation operation of software has ended.
+    Operated {
+        /// Whose registers show it.
+        group: Group,
+        /// What they show.
+        par: u64,
+        /// Its number among what is in flight, if it got that far.
+        id: Option<u64>,
+    },
     /// The command in the engine has been executed.
     Executed,
     /// All that a CMD_SYNC waited for is over, and so is the round through the TBUs.
@@ -332,6 +342,7 @@ impl Psmmu {
         self.tags.len() == 0
             && self.window.oldest() == self.window.next()
             && self.executing.is_none()
+            && !Group::ALL.iter().any(|group| self.registers.is_operating(*group))
             && self.engine.syncs() == 0
             && self.events.is_idle()
             && self.atc.is_empty()
@@ -392,6 +403,7 @@ impl Psmmu {
             Wake::Ecmdq(queue) => {
                 self.draining_ecmdqs.insert(queue);
             }
+            Wake::Operated { group, par, id } => self.operated(group, par, id),
             Wake::Executed => self.executed(cx),
             Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
             Wake::AtcTimeout => self.atc_deadline(cx),

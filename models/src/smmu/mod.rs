@@ -14,6 +14,7 @@
 
 pub mod arbiter;
 pub mod assoc;
+pub mod atos;
 pub mod caches;
 pub mod command_queue;
 pub mod config;

@@ -3,6 +3,7 @@
 //! A write says what it [`Change`]d; the driver charges the time that the change takes and calls back
 //! ([`Registers::complete_cr0`] and its siblings). Badly timed writes are ignored, as SMMUv3.2 and later demand.
 
+mod atos;
 mod ecmdq;
 mod optional;
 
@@ -16,6 +17,7 @@ use spec::smmu::page0::{
 use spec::smmu::page1::{self, EVENTQ_CONS, EVENTQ_PROD};
 use spec::smmu::{CommandError, ControlPage, Ecmdq, GlobalError, Page0, Page1, Vatos};
 
+use super::atos::Group;
 use super::control::Control;
 use super::features::Features;
 use super::ring::{Fill, Ring};
@@ -42,6 +44,8 @@ pub enum Change {
     CommandProd,
     /// A new ECMDQ_PROD of this enhanced command queue: its index, its enable or its acknowledgement.
     Ecmdq(usize),
+    /// An address translation operation begins.
+    Operation(Group),
     /// A new EVENTQ_CONS.
     EventCons,
     /// These bits of GERROR are no longer active.
@@ -218,7 +222,7 @@ impl Registers {
             Place::Zero(_) | Place::One(_) => return None,
             Place::ControlPage(..) => Change::None,
             Place::Ecmdq(queue, reg) => self.store_ecmdq(queue, reg, wanted),
-            Place::Vatos(_) => return None,
+            Place::Vatos(reg) => self.store_vatos(reg, wanted),
         };
         let (offset, value) = match place {
             Place::Zero(reg) => (offset, self.page0.read(reg)),
@@ -244,8 +248,10 @@ impl Registers {
             | EVENTQ_IRQ_CFG2 => self.features.msi,
             PRIQ_BASE | PRIQ_IRQ_CFG2 => self.features.pri,
             PRIQ_IRQ_CFG0 | PRIQ_IRQ_CFG1 => self.features.pri && self.features.msi,
+            GATOS_CTRL | GATOS_SID | GATOS_ADDR | GATOS_PAR => self.features.atos,
+            VATOS_SEL => self.features.vatos.is_some(),
             // `Features` admits no SMMU that has these.
-            GATOS_CTRL | GATOS_SID | GATOS_ADDR | GATOS_PAR | MPAMIDR | GMPAM | GBPMPAM | VATOS_SEL => false,
+            MPAMIDR | GMPAM | GBPMPAM => false,
             _ => true,
         }
     }
@@ -271,6 +277,9 @@ impl Registers {
             Page0::IRQ_CTRL => return self.store_irq_ctrl(value),
             Page0::GBPA => return self.store_gbpa(value),
             Page0::GERRORN => return self.store_gerrorn(value),
+            Page0::GATOS_CTRL | Page0::GATOS_SID | Page0::GATOS_ADDR | Page0::VATOS_SEL => {
+                return self.store_gatos(reg, value);
+            }
             Page0::CR1 => {
                 let queues_off = queues_off && !self.is_an_ecmdq_enabled();
                 self.store_cr1(value, !enabled.smmuen(), queues_off);

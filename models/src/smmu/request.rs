@@ -1,5 +1,7 @@
 //! What is asked of the SMMU.
 
+use super::atos::Lookup;
+
 /// How the address of a request is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
@@ -12,6 +14,8 @@ pub enum RequestKind {
     },
     /// An access to an address that came from ATS.
     AtsTranslated,
+    /// Software asks where an input address goes; no data moves.
+    Operation(Lookup),
 }
 
 /// One access of a client device, or its request for a translation.

@@ -2,6 +2,7 @@
 
 use spec::smmu::EventRecord;
 
+use super::atos::Answer;
 use crate::bus::{Abort, Data, PhysAddr};
 
 /// Which stage of translation.
@@ -139,6 +140,8 @@ pub enum Outcome {
         /// To be recorded, with STALL set; the STAG is for whoever keeps the stalled accesses.
         event: EventRecord,
     },
+    /// The answer to an operation of software.
+    Operation(Answer),
     /// The answer to a translation request.
     Ats {
         /// The answer.
@@ -152,7 +155,7 @@ impl Outcome {
     /// The record that this outcome asks for.
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
-            Self::Translated { .. } => None,
+            Self::Translated { .. } | Self::Operation(_) => None,
             Self::Abort { event } | Self::ReadZeroWriteIgnored { event } | Self::Ats { event, .. } => event,
             Self::Stall { event } => Some(event),
         }

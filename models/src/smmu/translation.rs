@@ -11,6 +11,7 @@
 
 mod configure;
 mod ends;
+mod operation;
 mod stages;
 
 use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
@@ -191,7 +192,7 @@ impl Translation {
         Self {
             request,
             state: State::Begin,
-            may_fill: true,
+            may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
@@ -323,6 +324,7 @@ impl Translation {
                 RequestKind::Ordinary => self.pass(control),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
+                RequestKind::Operation(_) => unreachable!("SMMUEN does not clear under an operation"),
             };
         }
         match kind {
@@ -349,7 +351,10 @@ impl Translation {
         done(self.identity(features))
     }
 
-    const fn identity(&self, features: &Features) -> Outcome {
+    fn identity(&self, features: &Features) -> Outcome {
+        if self.lookup().is_some() {
+            return self.same_address(features);
+        }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };

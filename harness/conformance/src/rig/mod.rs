@@ -54,7 +54,7 @@ pub(crate) mod at {
 /// Wires of the interrupts.
 pub(crate) const EVENT_LINE: u32 = 74;
 const SYNC_LINE: u32 = 76;
-const ERROR_LINE: u32 = 77;
+pub(crate) const ERROR_LINE: u32 = 77;
 
 /// What [`Rig::boot`] sets up. Rows change it before.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use spec::smmu::event::class;
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::super::atos::Answer;
 use super::super::caches::Caches;
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage, at_stage, with_access};
@@ -44,6 +45,9 @@ impl Translation {
     pub(super) fn finish(&self, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
         let (rights, privileged) = (entry.rights, self.access.privileged);
         let size_log2 = entry.bits;
+        if self.lookup().is_some() {
+            return done(Outcome::Operation(Answer::Found { addr: entry.output, size_log2, filled }));
+        }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
             let (read, write) = self.ats_rights(rights);
             let pa = if self.split() { self.ipa & !low_mask(size_log2) } else { entry.output };
@@ -90,6 +94,9 @@ impl Translation {
     }
 
     pub(super) fn end(&self, event: EventRecord, manner: Manner) -> Step {
+        if self.lookup().is_some() {
+            return done(Outcome::Operation(Answer::Fault(event)));
+        }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: 12, read: false, write: false };
             return done(Outcome::Ats { answer, event: None });
