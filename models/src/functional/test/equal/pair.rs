@@ -5,6 +5,7 @@ use spec::smmu::Cd;
 use spec::smmu::descriptor::{Leaf1, Leaf2};
 
 use super::super::*;
+use super::optional;
 use super::step::{Access, Poke, Step};
 use crate::bus::Op;
 use crate::psmmu::Which;
@@ -59,6 +60,8 @@ pub(super) struct Pair {
     pub(super) raced: bool,
     /// Stalled transactions that were resumed.
     pub(super) resumed: u64,
+    /// Operations of software that found an address, and that did not.
+    pub(super) operations: [u64; 2],
 }
 
 /// Streams 1 to 3: stage 1, stage 2, both; 4 bypasses, 5 aborts, 6 has no valid STE; 7 has substreams; 8 and 9 are 1 and 2
@@ -159,6 +162,7 @@ impl Pair {
             released: false,
             raced: false,
             resumed: 0,
+            operations: [0; 2],
         };
         pair.boot(false);
         pair
@@ -176,6 +180,18 @@ impl Pair {
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
             Step::Push { queue: Some(q), commands } => self.push(*q, commands),
+            Step::Enhanced { .. } | Step::EnhancedRegister { .. } | Step::Operation(_)
+                if !self.is_optional() => {}
+            Step::Enhanced { queue, open, commands } => {
+                if *open {
+                    self.open_enhanced(*queue);
+                }
+                self.push_enhanced(*queue, commands);
+            }
+            Step::EnhancedRegister { queue, offset, wide, value } => {
+                self.write(optional::registers(*queue) + offset, *wide, *value);
+            }
+            Step::Operation(operation) => self.operate(operation),
             Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
             Step::Dma { sid, ssid, addr, access } => {
                 self.dma(Stream { sid: *sid, ssid: *ssid, translated: false }, *addr, *access);
@@ -218,19 +234,19 @@ impl Pair {
     fn breakable(&self) -> Vec<u64> {
         let mut lines: Vec<_> = self.words.iter().map(|(at, _)| at & !63).collect();
         lines.dedup();
-        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000] {
+        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000, optional::ring(0)] {
             lines.extend((0..8).map(|n| base + 64 * n));
         }
         lines.extend([DOORBELL, DOORBELL + 0x100]);
         lines
     }
 
-    fn store(&mut self, at: u64, bytes: &[u8]) {
+    pub(super) fn store(&mut self, at: u64, bytes: &[u8]) {
         self.plain.world.memory.write(at, bytes);
         self.timed.memory.write(at, bytes);
     }
 
-    fn write(&mut self, addr: u64, wide: bool, value: u64) {
+    pub(super) fn write(&mut self, addr: u64, wide: bool, value: u64) {
         let data = if wide { Data::u64(value) } else { Data::u32(value as u32) };
         self.timed.access(addr, Op::Write(data));
         self.timed.run();
@@ -242,6 +258,10 @@ impl Pair {
     /// Commands executed so far, by queue.
     pub(super) fn executed(&self) -> Vec<u64> {
         self.plain.smmu.counters().by_queue.clone()
+    }
+    /// Enhanced command queues.
+    pub(super) fn enhanced(&self) -> usize {
+        self.plain.smmu.registers().ecmdqs()
     }
     /// Whether some fault counts what commands do.
     pub(super) fn is_counting(&self) -> bool {
@@ -338,6 +358,9 @@ impl Pair {
         self.write32(GERRORN, gerror);
         let [prod, _] = self.read(BASE + EVENTQ_PROD);
         self.write32(EVENTQ_CONS, prod);
+        if queues {
+            self.acknowledge_enhanced();
+        }
         if queues && self.plain.smmu.cmdqv().is_some() {
             for q in 0..8 {
                 let at = CMDQV + 0x1_0000 + 0x80 * u64::from(q);
