@@ -34,6 +34,7 @@ mod errors;
 pub mod knobs;
 mod metrics;
 mod mmio;
+pub mod provenance;
 mod pump;
 mod queue;
 mod vintf;
