@@ -87,11 +87,21 @@ impl fmt::Display for Basis {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     /// Options of the CMDQV.
-    pub knobs: Knobs,
+    pub(crate) knobs: Knobs,
     /// What is broken.
     pub(crate) faults: PsmmuFaults,
     /// What is broken in the CMDQV.
     pub(crate) cmdqv_faults: cmdqv::Faults,
+}
+
+impl Given {
+    /// Sets an option of the CMDQV, by names.
+    ///
+    /// # Errors
+    /// Says what there is, if one of the names means nothing.
+    pub fn set_knob(&mut self, name: &str, value: &str) -> Result<(), String> {
+        self.knobs.set(name, value).map_err(|why| why.to_string())
+    }
 }
 
 /// One check.

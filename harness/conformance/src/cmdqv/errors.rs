@@ -187,6 +187,7 @@ fn atc_timeout_of_the_last_owner(r: &mut Rig) -> Check {
         r.vintf(6, false, vmid(6))?;
         let mut next = Lvcmdq { v: 6, l: 0, prod: 0, ..queue };
         r.set(next.entry(), 6 << 15 | 1);
+        r.set64(next.at("BASE"), next.ring | 4);
         r.set(next.at("CONS"), 0);
         r.set(next.at("PROD"), 0);
         r.set(next.at("CONFIG"), 1);

@@ -26,7 +26,7 @@ pub fn sensitivities() -> Vec<Sensitivity> {
     let rows = || SUITE.groups.iter().flat_map(|group| group.rows);
     let of = |(knob, value): (&'static Knob, &'static Value)| {
         let mut given = Given::default();
-        given.knobs.set(knob.name, value.name).expect("names of the table");
+        given.set_knob(knob.name, value.name).expect("names of the table");
         let rows = rows().filter(|row| is_sensitive(row, &given)).map(|row| row.id).collect();
         Sensitivity { knob, value, rows }
     };

@@ -103,6 +103,7 @@ fn unallocated_reset(r: &mut Rig) -> Check {
 
 fn apertures_are_aliases(r: &mut Rig) -> Check {
     r.boot_cmdqv()?;
+    r.set(0x228_u64, 0x0002_8001);
     r.set(0x22c_u64, 0x0002_8003);
     for (one, other) in [(0xd_0084, 0x1_0584), (0xd_0080, 0x1_0580_u64)] {
         for (written, read) in [(one, other), (other, one)] {
@@ -119,6 +120,7 @@ fn apertures_are_aliases(r: &mut Rig) -> Check {
 fn base_survives_allocation(r: &mut Rig) -> Check {
     r.boot_cmdqv()?;
     let base = 0x1234_5670_0013;
+    r.set(0x228_u64, 0x0002_8001);
     r.set64(0x2_0580_u64, base);
     same("BASE of an LVCMDQ that is not allocated", r.get64(0xe_0080_u64), 0)?;
     r.set(0x22c_u64, 0x0002_8003);
@@ -150,6 +152,7 @@ fn tail_is_inert(r: &mut Rig) -> Check {
 
 fn base_in_halves(r: &mut Rig) -> Check {
     r.boot_cmdqv()?;
+    r.set(0x228_u64, 0x0002_8001);
     for at in [0x2_0580, 0xe_0080, 0x2_0588, 0xe_0088_u64] {
         r.set(0x22c_u64, if at < 0x3_0000 { 0x0002_8002 } else { 0x0002_8003 });
         let value = 0x1234_5678_9ae0 | if at & 8 == 0 { 0x13 } else { 0 };

@@ -60,7 +60,11 @@ fn host(r: &mut Rig, log2size: u8) -> Result<Lvcmdq, String> {
 
 #[cfg(test)]
 mod test {
+    use models::cmdqv::{Faults, SwappedSlots, Vintfs};
+    use models::psmmu::{PsmmuFaults, Which};
+
     use super::*;
+    use crate::suite::{Given, Mode, Verdict};
 
     #[test]
     fn the_numbered_checks_are_there_and_names_are_unique() {
@@ -70,5 +74,55 @@ mod test {
         for number in 1..=53 {
             assert!(unique.contains(&format!("C{number:02}").as_str()), "C{number:02}");
         }
+    }
+
+    /// Rows are worth nothing if a broken machine passes them.
+    #[test]
+    fn broken_machines_are_noticed() {
+        let cmdqv = |cmdqv_faults| Given { cmdqv_faults, ..Given::default() };
+        let psmmu = |faults| Given { faults, ..Given::default() };
+        let (block, none) = (Faults::default, PsmmuFaults::default);
+        let all = Which::From(1);
+        let swapped = |slots| Some(SwappedSlots { vintf: 5, slots });
+        let both = &Mode::ALL[..];
+        let timed = &[Mode::Cycles][..];
+        let rows: &[(Given, &[Mode], &[&str])] = &[
+            (cmdqv(Faults { keep_prefetched: true, ..block() }), both, &["C35"]),
+            (cmdqv(Faults { early_disable: true, ..block() }), timed, &["C44"]),
+            (cmdqv(Faults { admit_everything: true, ..block() }), both, &["C31", "C33", "C34", "C45", "C50"]),
+            (cmdqv(Faults { sid_match_sticks: true, ..block() }), both, &["C30"]),
+            (cmdqv(Faults { lose_edge_every: Some(1), ..block() }), both, &["C34", "C40", "C41", "C42"]),
+            (cmdqv(Faults { lose_edge_every: Some(2), ..block() }), both, &["C36", "C40", "C42"]),
+            (psmmu(PsmmuFaults { stuck_vintf: Some(5), ..none() }), both, &["C11", "C16", "C47"]),
+            (psmmu(PsmmuFaults { stuck_vintf: Some(0), ..none() }), both, &["C10", "C14", "C49"]),
+            (psmmu(PsmmuFaults { swapped_sid_slots: swapped((3, 4)), ..none() }), both, &["C28"]),
+            (psmmu(PsmmuFaults { keep_guest_vmid: Vintfs::All, ..none() }), both, &["C11", "C26", "C50"]),
+            (psmmu(PsmmuFaults { keep_guest_sid: Vintfs::All, ..none() }), both, &["C28", "C30", "C50"]),
+            (psmmu(PsmmuFaults { early_sync: all, ..none() }), both, &["C21", "C38", "C39"]),
+            (psmmu(PsmmuFaults { drop_tlbi: all.into(), ..none() }), both, &["X10"]),
+            (psmmu(PsmmuFaults { lose_interrupt: all, ..none() }), both, &["C34", "C40", "C41"]),
+            (psmmu(PsmmuFaults { lose_atc_invalidation: all, ..none() }), both, &["C28", "C50"]),
+            (
+                psmmu(PsmmuFaults { abort_command_fetch: Which::From(3), ..none() }),
+                both,
+                &["C10", "C17", "C52"],
+            ),
+            (
+                psmmu(PsmmuFaults { corrupt_command: Which::From(4).into(), ..none() }),
+                both,
+                &["C20", "C26", "C32"],
+            ),
+        ];
+        let row = |id: &str| SUITE.groups.iter().flat_map(|group| group.rows).find(|row| row.id == id);
+        let mut passed = Vec::new();
+        for (given, modes, ids) in rows {
+            for (id, mode) in ids.iter().flat_map(|id| modes.iter().map(move |mode| (id, mode))) {
+                let verdict = row(id).expect("the row exists").run_with(*mode, given);
+                if !matches!(verdict, Verdict::Fail(_)) {
+                    passed.push((id, mode, given));
+                }
+            }
+        }
+        assert!(passed.is_empty(), "rows that pass on a broken machine: {passed:#?}");
     }
 }

@@ -5,7 +5,7 @@ use spec::smmu::Command;
 use spec::smmu::page0::CR0;
 
 use super::enable::host_reset;
-use super::{guest, vmid};
+use super::{guest, host, vmid};
 use crate::rig::{Lvcmdq, Rig, holds, same};
 use crate::suite::{Check, Row};
 
@@ -63,7 +63,13 @@ fn disable_with_a_backlog(r: &mut Rig) -> Check {
     r.give(&mut stopped, &batch);
     r.disable(&stopped)?;
     stays_stopped(r, &stopped)?;
-    holds("nothing of it was executed", r.executed(stopped.q).is_empty())
+    holds("nothing of it was executed", r.executed(stopped.q).is_empty())?;
+    // Endpoints take their time: the CMD_SYNC that waits for them ends before STATUS is 0.
+    let mut waiting = host(r, 10)?;
+    r.send(&mut waiting, &[Command::atc_inv(1, None, 0, 52), Command::sync()]);
+    r.until("the CMD_SYNC waits", |r| r.consumed(&waiting).0 >= 1)?;
+    r.disable(&waiting)?;
+    stays_stopped(r, &waiting)
 }
 
 fn disable_in_error(r: &mut Rig) -> Check {
