@@ -33,12 +33,14 @@ impl Surroundings for World {
     }
     fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool {
         self.invalidations.push(invalidate);
-        !self.mute
+        !self.is_mute(&invalidate)
     }
     fn now(&self) -> Time {
         Time::ZERO
     }
-    fn record(&mut self, _: Record) {}
+    fn record(&mut self, record: Record) {
+        self.note(record);
+    }
 }
 
 impl Functional {
@@ -119,5 +121,9 @@ impl Machine for Functional {
 
     fn step(&mut self, _: &mut World) -> bool {
         false
+    }
+
+    fn inserted_syncs(&self) -> u64 {
+        super::inserted_syncs(&self.smmu.metrics())
     }
 }

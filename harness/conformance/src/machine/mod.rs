@@ -10,6 +10,9 @@ use models::bus::{Abort, Data, Op, PhysAddr};
 use models::dma::{AtcInvalidate, DmaRequest, DmaResult};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
+use models::record::{CommandQueue, Record};
+
+use spec::smmu::Command;
 
 use crate::suite::Mode;
 
@@ -21,6 +24,8 @@ pub(crate) trait Machine {
     fn send(&mut self, request: DmaRequest, world: &mut World);
     /// Lets the next thing happen. False if nothing is under way.
     fn step(&mut self, world: &mut World) -> bool;
+    /// CMD_SYNCs that the hardware has inserted when it left a queue; no register or ring shows them.
+    fn inserted_syncs(&self) -> u64;
 }
 
 /// A machine out of reset. Panics if the ID registers promise what is not modelled.
@@ -29,6 +34,11 @@ pub(crate) fn new(mode: Mode, config: PsmmuConfig) -> Box<dyn Machine> {
         Mode::Functional => Box::new(functional::Functional::new(config)),
         Mode::Cycles => Box::new(cycles::Cycles::new(config)),
     }
+}
+
+fn inserted_syncs(metrics: &[(String, u64)]) -> u64 {
+    let row = metrics.iter().find(|(name, _)| name == "inserted_syncs");
+    row.expect("both machines count them").1
 }
 
 /// What surrounds a pSMMU.
@@ -48,8 +58,14 @@ pub(crate) struct World {
     pub(crate) invalidations: Vec<AtcInvalidate>,
     /// Devices do not answer ATC invalidations.
     pub(crate) mute: bool,
+    /// StreamIDs of devices that do not answer ATC invalidations.
+    pub(crate) mute_streams: BTreeSet<u32>,
     /// Answers to requests of devices, by tag.
     pub(crate) answers: BTreeMap<u32, DmaResult>,
+    /// Commands that were consumed, as they were executed.
+    pub(crate) executed: Vec<(CommandQueue, Command)>,
+    /// What software did that is not defined.
+    pub(crate) lints: Vec<String>,
 }
 
 impl World {
@@ -81,6 +97,18 @@ impl World {
         match self.aborts.range(addr..addr + len as u64).next() {
             Some(_) => Err(Abort),
             None => Ok(()),
+        }
+    }
+
+    fn is_mute(&self, invalidate: &AtcInvalidate) -> bool {
+        self.mute || self.mute_streams.contains(&invalidate.sid)
+    }
+
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::CommandConsumed { queue, executed, .. } => self.executed.push((queue, executed)),
+            Record::Lint { text, .. } => self.lints.push(text),
+            _ => {}
         }
     }
 
