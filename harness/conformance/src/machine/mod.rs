@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use models::bus::{Abort, Data, Op, PhysAddr};
-use models::dma::{AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
+use spec::smmu::PageRequest;
 
 use crate::suite::Mode;
 
@@ -19,6 +20,8 @@ pub(crate) trait Machine {
     fn access(&mut self, addr: PhysAddr, op: Op, world: &mut World) -> Result<Data, Abort>;
     /// A device sends a request. Its answer goes to [`World::answers`].
     fn send(&mut self, request: DmaRequest, world: &mut World);
+    /// A device asks for a page. Answers go to [`World::page_responses`].
+    fn ask_for_page(&mut self, request: PageRequest, world: &mut World);
     /// Lets the next thing happen. False if nothing is under way.
     fn step(&mut self, world: &mut World) -> bool;
 }
@@ -46,6 +49,8 @@ pub(crate) struct World {
     pub(crate) edges: Vec<u32>,
     /// ATC invalidations so far.
     pub(crate) invalidations: Vec<AtcInvalidate>,
+    /// Answers to page requests so far.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Devices do not answer ATC invalidations.
     pub(crate) mute: bool,
     /// Answers to requests of devices, by tag.
