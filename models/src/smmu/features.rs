@@ -141,6 +141,8 @@ pub struct Features {
     pub priqs: u8,
     /// What of descriptors the hardware may update.
     pub updates: Updates,
+    /// MTCFG, MemAttr, SHCFG and ALLOCCFG act.
+    pub attr_types_ovr: bool,
     /// PRIVCFG and INSTCFG act.
     pub attr_perms_ovr: bool,
     /// Hierarchical attributes can be disabled.
@@ -264,6 +266,7 @@ impl Features {
             eventqs: idr1.eventqs() as u8,
             priqs: idr1.priqs() as u8,
             updates,
+            attr_types_ovr: idr1.attr_types_ovr(),
             attr_perms_ovr: idr1.attr_perms_ovr(),
             had: idr3.had(),
             xnx: idr3.xnx(),
