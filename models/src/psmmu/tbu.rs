@@ -15,7 +15,7 @@ use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
@@ -145,6 +145,7 @@ fn request_of(dma: &DmaRequest) -> Request {
         privileged: false,
         kind,
         unsupported: dma.unsupported,
+        attributes: Attributes::COHERENT,
     }
 }
 
