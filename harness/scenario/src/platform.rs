@@ -4,6 +4,7 @@ use sim::Time;
 
 use crate::declare::{Cx, Field, Ty, choice, record};
 use crate::diagnostic::Diagnostic;
+use crate::knobs::Options;
 use crate::names::{Actor, EndpointId, Many, Named, NodeId, PairId, PsmmuId, Target, VmId};
 use crate::tree::{Node, Raw};
 use crate::units::{Address, Bandwidth, Rate, Size};
@@ -90,6 +91,15 @@ choice! {
         CorruptCommand = "corrupt-command",
         /// an interrupt message is lost
         DropInterrupt = "drop-interrupt",
+    }
+    /// Which command queue has the next turn.
+    Arbitration {
+        /// each in turn
+        RoundRobin = "round-robin",
+        /// the SMMU's own queue whenever it has commands; the others starve while it always has some
+        MainFirst = "main-first",
+        /// the queue that has had a command for longest without a turn
+        OldestFirst = "oldest-first",
     }
     /// Instances behind one register page.
     PairArchitecture {
@@ -179,6 +189,15 @@ record! {
         sid_slots: u64 [1..=16] = "16";
         /// Base of the CMDQV registers; by default 2 MiB above the SMMU's.
         mmio: Option<Address>;
+        /// Which command queue has the next turn, the SMMU's own included.
+        arbitration: Arbitration = "round-robin";
+        /// Commands in a turn: CONFIG.CMDQ_MAX_CMD_BATCH after reset, where 0 is taken as 1; by default `batch_commands` of the
+        /// timing.
+        cmd_batch: Option<u64> [0..=255];
+        /// Clocks in a turn: CONFIG.CMDQ_MAX_CLK_BATCH after reset, in units of the knob `clock-batch`; 0 lets one command through.
+        clk_batch: u64 [0..=255] = "8";
+        /// Where no public source says what the silicon does, see "Knobs of a CMDQV".
+        knobs: Options;
     }
 
     /// A physical SMMUv3.
@@ -294,6 +313,9 @@ record! {
         batch: u64 [1..=4096] = "1";
         /// One nesting parent for all of the VM's vSMMUs on a psmmu (equal VMIDs), or one for each.
         share_parent: bool = "false";
+        /// The guest's firmware tables name a Tegra264 SMMU, so that its driver issues every invalidation twice. The host's driver
+        /// does so where the hardware needs it.
+        repeat_invalidations: bool = "false";
     }
 
     /// A load generator: threads that map, DMA and unmap.

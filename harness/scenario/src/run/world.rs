@@ -347,7 +347,8 @@ impl World {
                 let vsmmu = self.vsmmus[i].as_ref()?;
                 let ats = |e: EndpointId| self.scenario.endpoints[e.0].ats;
                 let devices = v.devices.iter().map(|&(e, vsid)| (vsid, ats(e))).collect();
-                Some(GuestSmmu::describe(vsmmu, v.eventq_log2 as u8, devices))
+                let described = GuestSmmu::describe(vsmmu, v.eventq_log2 as u8, devices);
+                Some(GuestSmmu { repeat_invalidations: v.repeat_invalidations, ..described })
             })
             .collect();
         let owner = &self.vms[vm];
