@@ -52,6 +52,8 @@ pub struct Arbiter {
     clocks: u64,
     /// The turn's last command was not a CMD_SYNC.
     open: bool,
+    /// The turn was closed by an inserted CMD_SYNC.
+    closed: bool,
     /// Queues that have had a command since their last turn, longest first. Kept for [`Policy::OldestFirst`].
     waiting: Vec<usize>,
     /// The last queue served that is not the SMMU's own.
@@ -65,7 +67,7 @@ impl Arbiter {
         if limits.policy == Policy::OldestFirst {
             self.note_waiting(ready);
         }
-        let exhausted = self.commands >= limits.commands || self.clocks >= limits.clocks;
+        let exhausted = self.closed || self.commands >= limits.commands || self.clocks >= limits.clocks;
         if let Some(queue) = self.current
             && !exhausted
             && ready[queue]
@@ -78,6 +80,7 @@ impl Arbiter {
             && std::mem::take(&mut self.open)
             && limits.auto_sync
         {
+            self.closed = true;
             return Some(Grant::Sync(old));
         }
         let queue = next?;
@@ -85,7 +88,8 @@ impl Arbiter {
         if queue > 0 {
             self.last = queue;
         }
-        (self.current, self.commands, self.clocks, self.open) = (Some(queue), 0, 0, false);
+        (self.current, self.commands, self.clocks) = (Some(queue), 0, 0);
+        (self.open, self.closed) = (false, false);
         Some(Grant::Take(queue))
     }
 
