@@ -396,7 +396,10 @@ impl<'a> Reader<'a> {
             Some(Cmdqv::Absent) => None,
             Some(Cmdqv::Sizes(sizes)) => {
                 let knobs = preset.cmdqv.as_ref().map(|base| sizes.knobs.over(&base.knobs));
-                Some(platform::CmdqvSpec { knobs: knobs.unwrap_or_else(|| sizes.knobs.clone()), ..sizes.clone() })
+                Some(platform::CmdqvSpec {
+                    knobs: knobs.unwrap_or_else(|| sizes.knobs.clone()),
+                    ..sizes.clone()
+                })
             }
             None => preset.cmdqv.clone(),
             Some(Cmdqv::Preset) if preset.cmdqv.is_some() => preset.cmdqv.clone(),
@@ -648,6 +651,9 @@ impl<'a> Reader<'a> {
                     .help("endpoint = \"nic0\", or a list of names"),
                 );
             }
+            if let Some(s) = &spec {
+                check::load(s, item, &mut self.cx);
+            }
             out.push(spec.map(|s| Load {
                 name: item.entry.name.clone(),
                 actor: s.actor,
@@ -659,6 +665,7 @@ impl<'a> Reader<'a> {
                 count: s.count,
                 rate: s.rate.map(|r| r.0),
                 bytes: s.bytes.0,
+                attacks: s.attacks,
                 start: s.start,
             }));
         }

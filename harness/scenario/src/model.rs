@@ -6,7 +6,9 @@ use sim::Time;
 use crate::declare::{choice, record};
 use crate::diagnostic::Span;
 use crate::names::{Actor, EndpointId, Names, NodeId, Object, PairId, PsmmuId, Target, VmId};
-use crate::platform::{Abi, Arbitration, EndpointKind, FaultKind, Granule, LoadKind, PairArchitecture, Policy, Routing};
+use crate::platform::{
+    Abi, Arbitration, Attack, EndpointKind, FaultKind, Granule, LoadKind, PairArchitecture, Policy, Routing,
+};
 use crate::preset::{HostTiming, IdRegisters, SmmuTiming};
 use crate::step::{Event, Step, StepName};
 
@@ -272,6 +274,8 @@ pub struct Load {
     pub rate: Option<u64>,
     /// Bytes of DMA per page.
     pub bytes: u64,
+    /// What a hostile guest does; everything if empty.
+    pub attacks: Vec<Attack>,
     /// Begins with the scenario.
     pub start: bool,
 }

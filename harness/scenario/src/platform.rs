@@ -62,6 +62,31 @@ choice! {
         MapUnmap = "map-unmap",
         /// map once, DMA until the count is reached, unmap once
         Dma = "dma",
+        /// attacks of a guest on its hardware queues (see `attacks`); a thread uses one queue of the vSMMU in front of its endpoint
+        HostileGuest = "hostile-guest",
+    }
+    /// What a hostile guest does with its VINTF's register page and the rings behind it. Values and choices follow from the seed.
+    Attack {
+        /// writes and reads back the next word of the page: any value, every offset in turn
+        Sweep = "sweep",
+        /// writes any value to a register of one of its queues, or of the slot behind them
+        Scribble = "scribble",
+        /// queues commands of any opcode, with any bits
+        Opcodes = "opcodes",
+        /// queues TLB invalidations with the VMIDs of others
+        Vmids = "vmids",
+        /// queues ATC invalidations with the StreamIDs of others
+        Streams = "streams",
+        /// rings the doorbell with any PROD
+        Indices = "indices",
+        /// makes GERRORN differ from GERROR, or acknowledges an error and lets it happen again
+        Acknowledge = "acknowledge",
+        /// fills its ring with CMD_SYNCs, some of which ask for a signal
+        Syncs = "syncs",
+        /// fills its ring with TLB invalidations
+        Flood = "flood",
+        /// disables and enables a queue that has commands
+        Toggle = "toggle",
     }
     /// What goes wrong in the environment.
     FaultKind {
@@ -338,6 +363,8 @@ record! {
         rate: Option<Rate> [1..=1_000_000_000];
         /// Bytes of DMA per page.
         bytes: Size [1..=1 << 30] = "64 B";
+        /// hostile-guest: what it does, by chance; by default everything.
+        attacks: Vec<Attack>;
         /// Begins with the scenario. Otherwise a step `start-load` begins it.
         start: bool = "true";
     }

@@ -80,8 +80,13 @@ fn knobs(out: &mut String) {
     for knob in Knobs::TABLE {
         let values: Vec<_> = knob.values.iter().map(|v| format!("`{}` ({})", v.name, v.doc)).collect();
         let (name, number) = (knob.name, knob.number);
-        let _ =
-            writeln!(out, "| `{name}` | {number} | {} | {} | {} |", knob.doc, values.join("; "), knob.sources);
+        let _ = writeln!(
+            out,
+            "| `{name}` | {number} | {} | {} | {} |",
+            knob.doc,
+            values.join("; "),
+            knob.sources
+        );
     }
 }
 
