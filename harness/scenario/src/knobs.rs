@@ -73,3 +73,70 @@ impl Field for Options {
         Some(Self::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use models::cmdqv::knobs::{AutoSync, RepeatInvalidations};
+
+    use super::*;
+    use crate::preset::Library;
+    use crate::run::psmmu_config;
+
+    struct NoFiles;
+    impl Library for NoFiles {
+        fn read(&self, _: &str) -> Result<String, String> {
+            Err("no such file".to_owned())
+        }
+    }
+
+    /// What the CMDQV is made with, from the keys of its psmmu.
+    fn cmdqv(keys: &str) -> models::cmdqv::CmdqvConfig {
+        let text = format!("title = 't'\n[psmmu.smmu0]\n{keys}\n[endpoint.nic0]\n");
+        let scenario = crate::load::parse("t.toml", &text, &NoFiles).unwrap_or_else(|r| panic!("{r:?}"));
+        psmmu_config(0, &scenario.psmmus[0]).cmdqv.expect("there is a CMDQV").1
+    }
+
+    #[test]
+    fn a_psmmus_own_knobs_change_those_of_its_preset() {
+        use RepeatInvalidations as Repeat;
+        for (keys, auto_sync, repeat) in [
+            ("", AutoSync::On, Repeat::Off),
+            ("preset = 'tegra264'", AutoSync::On, Repeat::On),
+            ("preset = 'tegra264'\ncmdqv = { vintfs = 2 }", AutoSync::On, Repeat::On),
+            ("preset = 'tegra264'\ncmdqv = { knobs = { auto-sync = 'off' } }", AutoSync::Off, Repeat::On),
+            (
+                "preset = 'tegra264'\ncmdqv = { knobs = { repeat-invalidations = 'off' } }",
+                AutoSync::On,
+                Repeat::Off,
+            ),
+        ] {
+            let knobs = cmdqv(keys).knobs;
+            assert_eq!((knobs.auto_sync, knobs.repeat_invalidations), (auto_sync, repeat), "{keys}");
+        }
+    }
+
+    /// Every value of every option reaches the model.
+    #[test]
+    fn all_options() {
+        for knob in Knobs::TABLE {
+            for value in knob.values {
+                let keys = format!("cmdqv = {{ knobs = {{ {} = '{}' }} }}", knob.name, value.name);
+                assert_eq!(knob.get(&cmdqv(&keys).knobs), value.name, "{keys}");
+            }
+        }
+    }
+
+    #[test]
+    fn registers_after_reset() {
+        for (keys, config, param) in [
+            ("", 0x0002_0082, 0x4671),
+            ("preset = 'tegra264'", 0x0002_0082, 0x4671),
+            ("cmdqv = { vintfs = 4, vcmdqs = 8, sid_slots = 16, clk_batch = 0x40 }", 0x0002_0402, 0x4231),
+            ("cmdqv = { vintfs = 1, vcmdqs = 2, sid_slots = 16, cmd_batch = 255 }", 0x000f_f082, 0x4011),
+            ("timing = { batch_commands = 7 }", 0x0000_7082, 0x4671),
+        ] {
+            let cmdqv = cmdqv(keys);
+            assert_eq!((u64::from(cmdqv.reset_config), cmdqv.param().0), (config, param), "{keys}");
+        }
+    }
+}

@@ -78,7 +78,8 @@ fn knobs(out: &mut String) {
     out.pop();
     out.push_str(".\n\n| knob | | what it decides | values | source |\n|---|---|---|---|---|\n");
     for knob in Knobs::TABLE {
-        let values: Vec<_> = knob.values.iter().map(|v| format!("`{}` ({})", v.name, v.doc)).collect();
+        let values: Vec<_> =
+            knob.values.iter().map(|v| format!("`{}` ({})", v.name, v.doc.trim_end_matches('.'))).collect();
         let (name, number) = (knob.name, knob.number);
         let _ = writeln!(
             out,

@@ -76,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (who(), 0_usize..3).prop_map(|(who, nth)| Step::InvalidateAtc { who, nth }),
         2 => (who(), 0_usize..3).prop_map(|(who, nth)| Step::Wait { who, nth }),
         1 => Just(Step::Main),
+        1 => Just(Step::Evict),
         8 => hostile().prop_map(Step::Hostile),
     ]
 }

@@ -81,6 +81,8 @@ pub(crate) enum Step {
     Main,
     /// What the hostile guest does.
     Hostile(Hostile),
+    /// The host takes everything from the hostile guest, and gives it to the next one.
+    Evict,
 }
 
 #[derive(Clone, Debug)]
@@ -204,27 +206,77 @@ impl<B: Bus> Software<B> {
         }
         self.bus.rest().await;
         for who in [Who::Host, Who::Guest, Who::Hostile] {
-            let v = who as u64;
-            let config = u64::from(who == Who::Host) << 17 | u64::from(vmid(who)) << 1 | 1;
-            self.bus.write(register(&format!("VINTF{v}.SID_REPLACE0")), 4, who.stream().into()).await;
-            self.bus.write(register(&format!("VINTF{v}.SID_MATCH0")), 4, u64::from(VSID) << 1 | 1).await;
-            self.bus.write(register(&format!("VINTF{v}.CONFIG")), 4, config).await;
-            for (l, queue) in (0..8).filter(|q| owner(*q) == who).enumerate() {
-                let base = ring(queue) | u64::from(RING_LOG2);
-                self.bus
-                    .write(register(&format!("CMDQ_ALLOC{queue}")), 4, v << 15 | (l as u64) << 1 | 1)
-                    .await;
-                self.bus.write(queue_register(queue, "BASE"), 8, base).await;
-                self.bus.write(queue_register(queue, "CONFIG"), 4, 1).await;
+            self.give(who).await;
+            self.enable(who).await;
+        }
+    }
+
+    /// Sets up a VINTF with its queues. Nothing of an owner before may be seen in them.
+    async fn give(&mut self, who: Who) {
+        let v = who as u64;
+        let config = u64::from(who == Who::Host) << 17 | u64::from(vmid(who)) << 1 | 1;
+        self.bus.write(register(&format!("VINTF{v}.SID_REPLACE0")), 4, who.stream().into()).await;
+        self.bus.write(register(&format!("VINTF{v}.SID_MATCH0")), 4, u64::from(VSID) << 1 | 1).await;
+        self.bus.write(register(&format!("VINTF{v}.CONFIG")), 4, config).await;
+        for (l, queue) in (0..8).filter(|q| owner(*q) == who).enumerate() {
+            let allocation = v << 15 | (l as u64) << 1 | 1;
+            self.bus.write(register(&format!("CMDQ_ALLOC{queue}")), 4, allocation).await;
+            for name in ["CONS", "PROD", "CONFIG", "STATUS", "GERROR", "GERRORN", "BASE"] {
+                let value = self.bus.read(queue_register(queue, name)).await;
+                if value != 0 {
+                    self.sent
+                        .complaints
+                        .push(format!("a new owner finds {name} of queue {queue} {value:#x}"));
+                }
+            }
+            let base = ring(queue) | u64::from(RING_LOG2);
+            self.bus.write(queue_register(queue, "BASE"), 8, base).await;
+        }
+    }
+
+    async fn enable(&mut self, who: Who) {
+        for queue in (0..8).filter(|q| owner(*q) == who) {
+            self.bus.write(queue_register(queue, "CONFIG"), 4, 1).await;
+            self.becomes(queue_register(queue, "STATUS"), 1).await;
+        }
+    }
+
+    /// Waits until bit 0 of a register has this value.
+    async fn becomes(&mut self, at: u64, value: u32) {
+        for _ in 0..LOOKS {
+            if self.bus.read(at).await & 1 == value {
+                return;
+            }
+            self.bus.rest().await;
+        }
+        self.sent.complaints.push(format!("bit 0 of {at:#x} does not become {value}"));
+    }
+
+    /// Takes everything from the hostile guest, as drivers do it.
+    async fn take_back(&mut self) {
+        for queue in [7, 6, 5] {
+            self.bus.write(queue_register(queue, "CONFIG"), 4, 0).await;
+            self.becomes(queue_register(queue, "STATUS"), 0).await;
+            self.push(MAIN, &[Command::sync()]).await;
+            self.wait(MAIN).await;
+            for (name, len) in [("PROD", 4), ("CONS", 4), ("BASE", 8), ("CONS_INDX_BASE", 8)] {
+                self.bus.write(queue_register(queue, name), len, 0).await;
+            }
+            let gerror = self.bus.read(queue_register(queue, "GERROR")).await;
+            self.bus.write(queue_register(queue, "GERRORN"), 4, gerror.into()).await;
+            let l = queue as u64 - 5;
+            self.bus.write(register(&format!("CMDQ_ALLOC{queue}")), 4, 2 << 15 | l << 1).await;
+            // The guest still has the page: nothing is there any more.
+            let slot = CMDQV + spec::cmdqv::vintf_page0(2) + 0x80 * l;
+            self.bus.write(slot + 4, 4, 3).await;
+            if self.bus.read(slot + 4).await | self.bus.read(queue_register(queue, "PROD")).await != 0 {
+                self.sent.complaints.push(format!("queue {queue} is still in its old owner's hands"));
             }
         }
-        for queue in 0..8 {
-            for _ in 0..LOOKS {
-                if self.bus.read(queue_register(queue, "STATUS")).await == 1 {
-                    break;
-                }
-                self.bus.rest().await;
-            }
+        self.bus.write(register("VINTF2.CONFIG"), 4, 0).await;
+        self.becomes(register("VINTF2.STATUS"), 0).await;
+        for name in ["VINTF2.SID_MATCH0", "VINTF2.SID_REPLACE0"] {
+            self.bus.write(register(name), 4, 0).await;
         }
     }
 
@@ -257,6 +309,11 @@ impl<B: Bus> Software<B> {
             Step::Wait { who, nth } => self.wait(who.queue(nth)).await,
             Step::Main => self.push(MAIN, &[Command::tlbi_nh_asid(0x200, 0x12), Command::sync()]).await,
             Step::Hostile(hostile) => self.attack(hostile).await,
+            Step::Evict => {
+                self.take_back().await;
+                self.give(Who::Hostile).await;
+                self.enable(Who::Hostile).await;
+            }
         }
     }
 
