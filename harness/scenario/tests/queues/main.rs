@@ -220,7 +220,7 @@ fn the_steps_reach_everything() {
         ("commands", commands, 800),
         ("hostile", hostile, 100),
         ("stopped", stopped, 40),
-        ("refused", refused, 20),
+        ("refused", refused, 15),
     ];
     for (what, n, least) in reached {
         assert!(n >= least, "{what}: {n} of at least {least}");
