@@ -40,11 +40,11 @@ mod queue;
 mod vintf;
 
 #[cfg(test)]
-mod conformance;
-#[cfg(test)]
 mod functional;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod test;
 
 pub use config::{CmdqvConfig, Faults, SwappedSlots, Vintfs};
 pub(crate) use erratum::Repeats;

@@ -144,6 +144,7 @@ fn request_of(dma: &DmaRequest) -> Request {
         instruction: false,
         privileged: false,
         kind,
+        unsupported: dma.unsupported,
     }
 }
 
@@ -310,6 +311,7 @@ impl Psmmu {
                 }
                 self.answer_ats(flight, answer, cx);
             }
+            Outcome::Ppar { .. } => unreachable!("only a page request ends so"),
         }
     }
 
@@ -340,7 +342,7 @@ impl Psmmu {
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
     fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op } = flight.request;
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = flight.request;
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),

@@ -27,6 +27,8 @@ pub mod functional;
 pub mod granule;
 pub mod interrupts;
 pub mod micro_tlb;
+pub mod output_queue;
+pub mod pri_queue;
 pub mod registers;
 pub mod request;
 pub mod rights;
