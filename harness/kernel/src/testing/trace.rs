@@ -60,19 +60,24 @@ impl Trace {
     /// What has been seen since the last call.
     pub(crate) fn take(&mut self) -> Vec<Seen> {
         assert!(self.open.is_empty(), "every read is answered");
-        let mut merged: Vec<Seen> = Vec::new();
-        for seen in self.seen.drain(..) {
-            let again = match (merged.last(), &seen) {
-                (Some(Seen::Read { offset: a, .. }), Seen::Read { offset: b, .. }) => a == b,
-                _ => false,
-            };
-            if again {
-                merged.pop();
-            }
-            merged.push(seen);
-        }
-        merged
+        only(&std::mem::take(&mut self.seen), |_| true)
     }
+}
+
+/// What is wanted of it; reads of one register that then follow each other are one.
+pub(crate) fn only(seen: &[Seen], wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    let mut kept: Vec<Seen> = Vec::new();
+    for seen in seen.iter().filter(|seen| wanted(seen)) {
+        let again = match (kept.last(), seen) {
+            (Some(Seen::Read { offset: a, .. }), Seen::Read { offset: b, .. }) => a == b,
+            _ => false,
+        };
+        if again {
+            kept.pop();
+        }
+        kept.push(*seen);
+    }
+    kept
 }
 
 /// A line an access: what, offset, name, value.

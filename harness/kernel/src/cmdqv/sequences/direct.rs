@@ -7,6 +7,7 @@ use models::record::{CommandQueue, Record};
 use spec::smmu::Command;
 
 use super::*;
+use crate::testing::trace::only;
 
 /// The last VCMDQ of the block as LVCMDQ 0 of the last VINTF.
 #[derive(Clone, Copy)]
@@ -89,17 +90,7 @@ fn s14_direct_client_beside_the_host() {
         Seen::Read { offset, .. } | Seen::Write { offset, .. } => !(p0(0, 0)..p0(1, 0)).contains(&offset),
         Seen::Sync | Seen::Edge => true,
     };
-    // Reads that the host's come between are one for the client.
-    let mut seen: Vec<_> = bench.trace.take().into_iter().filter(own).collect();
-    let same = |a: &Seen, b: &Seen| match (a, b) {
-        (Seen::Read { offset: a, .. }, Seen::Read { offset: b, .. }) => a == b,
-        _ => false,
-    };
-    for i in (1..seen.len()).rev() {
-        if same(&seen[i - 1], &seen[i]) {
-            seen.remove(i - 1);
-        }
-    }
+    let seen = only(&bench.trace.take(), own);
     let page0 = |register| client.page0(register);
     let mut steps = vec![Is(0, 0x0002_0083), W(vb(3), 1 << 17 | 1), Poll(vb(3) + 4, 1)];
     steps.push(W(0x200 + 4 * 7, 3 << 15 | 1));

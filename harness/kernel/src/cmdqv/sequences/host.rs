@@ -7,6 +7,7 @@ use spec::smmu::{Command, Opcode};
 
 use super::*;
 use crate::errno::Errno;
+use crate::testing::trace::only;
 
 /// The table of the documented boot trace, value by value.
 fn s15(rings: [u64; 2]) -> Vec<Step> {
@@ -116,7 +117,7 @@ fn s3_a_queue_does_not_start() {
     reset.insert(after, W(p0(0, 0) + 0x14, 4));
     steps.extend(reset);
     // The interrupt comes whenever it comes.
-    let seen: Vec<_> = seen.into_iter().filter(|seen| *seen != Seen::Edge).collect();
+    let seen = only(&seen, |seen| *seen != Seen::Edge);
     follows(&seen, &steps, param);
     golden("s03-queue-does-not-start.txt", &seen, param);
 }

@@ -11,6 +11,7 @@ use crate::iommufd::{
     Abi, Context, Costs, HwQueueAlloc, HwptAlloc, Id, UserMemory, VIOMMU_TEGRA241_CMDQV, ViommuAlloc,
     hwpt_flags,
 };
+use crate::testing::trace::only;
 use crate::vmm::{Vm, VmConfig, VmCosts};
 
 /// StreamID of the device.
@@ -64,12 +65,12 @@ pub(super) fn world() -> World {
 }
 
 /// Without what the host's own queues do.
-pub(super) fn without_own(seen: Vec<Seen>) -> Vec<Seen> {
+pub(super) fn without_own(seen: &[Seen]) -> Vec<Seen> {
     let own = |seen: &Seen| match *seen {
         Seen::Read { offset, .. } | Seen::Write { offset, .. } => (p0(0, 0)..p1(0, 0)).contains(&offset),
         Seen::Sync | Seen::Edge => false,
     };
-    seen.into_iter().filter(|seen| !own(seen)).collect()
+    only(seen, |seen| !own(seen))
 }
 
 impl World {
@@ -82,7 +83,7 @@ impl World {
         let context = Arc::clone(&self.context);
         let result = self.bench.run(0, |cpu| body(cpu, context));
         self.bench.settle();
-        (result, without_own(self.bench.trace.take()))
+        (result, without_own(&self.bench.trace.take()))
     }
 }
 
