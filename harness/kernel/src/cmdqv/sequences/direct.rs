@@ -97,7 +97,8 @@ fn s14_direct_client_beside_the_host() {
     steps.extend([W(0x2_0380, client.ring | 3), W(0x2_0384, client.ring >> 32)]);
     steps.extend([W(page0(0), 0), W(page0(4), 0), W(page0(8), 1), Poll(page0(0xc), 1)]);
     for round in 1..=invalidations {
-        steps.extend([W(page0(4), 3 * round & 0xf), Is(page0(0), 3 * round & 0xf)]);
+        let pointer = 3 * round % 16;
+        steps.extend([W(page0(4), pointer), Is(page0(0), pointer)]);
     }
     steps.extend([W(page0(8), 0), W(0x200 + 4 * 7, 0), W(vb(3), 0)]);
     follows(&seen, &steps, param);

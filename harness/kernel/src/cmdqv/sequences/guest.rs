@@ -84,8 +84,7 @@ fn s13_guest_life() {
         let vcpu = Vcpu::new(cpu, machine, 0);
         let pages = Pages::new(&[(Vm::RAM_BASE, Vm::RAM_BASE + (32 << 20))]);
         let described = GuestSmmu::describe(&machines, 7, vec![(VIRTUAL as u32, false)]);
-        let guest = Guest::boot(&vcpu, pages, &[described], &journal).await.expect("the guest boots");
-        guest
+        Guest::boot(&vcpu, pages, &[described], &journal).await.expect("the guest boots")
     });
     let driver = Arc::clone(guest.driver(0).unwrap());
     let ring = |l: usize| {

@@ -48,9 +48,9 @@ impl Step {
             (R(at), Seen::Read { offset, len: 4, .. }) | (R64(at), Seen::Read { offset, len: 8, .. }) => {
                 offset == at
             }
-            (Is(at, is), Seen::Read { offset, len: 4, value }) => (offset, value) == (at, is),
             (Poll(at, bit), Seen::Read { offset, len: 4, value }) => (offset, value & 1) == (at, bit),
-            (W(at, is), Seen::Write { offset, len: 4, value })
+            (Is(at, is), Seen::Read { offset, len: 4, value })
+            | (W(at, is), Seen::Write { offset, len: 4, value })
             | (W64(at, is), Seen::Write { offset, len: 8, value }) => (offset, value) == (at, is),
             (Sync, Seen::Sync) | (Edge, Seen::Edge) => true,
             _ => false,
