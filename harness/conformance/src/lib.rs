@@ -11,6 +11,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod fuzz;
+#[cfg(test)]
+mod lints;
 mod machine;
 pub mod report;
 mod rig;

@@ -14,6 +14,11 @@ fn smmuv3_rows_hold_and_their_page_is_current() {
     check("conformance-smmuv3.md", &report::markdown(&smmuv3::SUITE, &outcomes));
 }
 
+#[test]
+fn the_page_about_lints_is_current() {
+    check("lints.md", &models::smmu::lint::markdown());
+}
+
 /// Compares a committed file, or writes it when `UPDATE_DOCS` is set.
 fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);

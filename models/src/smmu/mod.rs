@@ -26,6 +26,7 @@ pub mod features;
 pub mod functional;
 pub mod granule;
 pub mod interrupts;
+pub mod lint;
 pub mod micro_tlb;
 pub mod registers;
 pub mod request;

@@ -44,10 +44,10 @@ impl Cycles {
         self.queue.push(self.queue.now() + delay, event);
     }
 
-    fn hear(&mut self, now: Time, heard: In, world: &World) {
+    fn hear(&mut self, now: Time, heard: In, world: &mut World) {
         self.cx.now = now;
         self.smmu.on(heard, &mut self.cx);
-        self.cx.notes.clear();
+        world.records.append(&mut self.cx.notes);
         for (at, message) in self.cx.woken.drain(..) {
             self.queue.push(at, Event::Smmu(message));
         }
@@ -96,6 +96,7 @@ impl Machine for Cycles {
 
     fn step(&mut self, world: &mut World) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
+        world.burn();
         match event {
             Event::Smmu(heard) => self.hear(now, heard, world),
             Event::Memory(transaction) => {
