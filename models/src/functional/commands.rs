@@ -13,6 +13,7 @@ use crate::smmu::arbiter::Grant;
 use crate::smmu::command_queue::Head;
 use crate::smmu::engine::{Issued, Signal, Work};
 use crate::smmu::interrupts::{Raise, Source};
+use crate::smmu::lint;
 use crate::smmu::ports::Port;
 
 impl FunctionalSmmu {
@@ -158,6 +159,7 @@ impl FunctionalSmmu {
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),
+            Work::RespondToPage(response) => self.respond_to_page(response, false, around),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, around),
             Work::StallTerm { sid } => self.terminate_stalled(|stalled| stalled == sid, around),
             Work::Sync(signal) => return self.synchronise(command, signal, around),
@@ -246,6 +248,7 @@ impl FunctionalSmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
+            self.lint(lint::of_command(&executed, &self.control), around);
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

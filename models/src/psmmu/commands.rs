@@ -12,6 +12,7 @@ use crate::smmu::arbiter::Grant;
 use crate::smmu::command_queue::Head;
 use crate::smmu::engine::{Issued, Progress, Signal, Sync, Work};
 use crate::smmu::interrupts::{Raise, Source};
+use crate::smmu::lint;
 use crate::smmu::ports::{Port, Ports};
 
 /// The command in the engine, and what it means.
@@ -179,6 +180,7 @@ impl Psmmu {
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),
+            Work::RespondToPage(response) => self.respond_to_page(response, false, cx),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, cx),
             Work::StallTerm { sid } => self.abort_stalled(|stalled| stalled == sid, cx),
             Work::Sync(signal) => {
@@ -209,12 +211,14 @@ impl Psmmu {
         }
         self.metrics.entries_removed += self.caches.invalidate(scope) as u64;
         self.tbu.invalidated(scope);
+        self.pages.invalidated(scope);
     }
 
     /// CONS passes the command, or its queue stops there.
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, cx: &mut Context) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
+            self.lint(lint::of_command(&executed, &self.control), cx);
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

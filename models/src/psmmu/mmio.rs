@@ -9,6 +9,7 @@ use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
 use crate::smmu::atos::Group;
 use crate::smmu::interrupts::Source;
+use crate::smmu::lint::Lints;
 use crate::smmu::registers::{Change, Write};
 
 impl Psmmu {
@@ -34,10 +35,12 @@ impl Psmmu {
         match op {
             Op::Read { len } => {
                 self.metrics.register_reads += 1;
+                self.lint(self.registers.lints_of_access(offset, usize::from(*len)), cx);
                 Ok(answer(self.registers.read(offset, usize::from(*len)), *len))
             }
             Op::Write(data) => {
                 self.metrics.register_writes += 1;
+                self.lint(self.registers.lints_of_access(offset, data.len()), cx);
                 let writes = self.registers.write(offset, data.len(), data.value());
                 writes.into_iter().flatten().for_each(|write| self.changed(write, cx));
                 Ok(Data::EMPTY)
@@ -67,9 +70,7 @@ impl Psmmu {
 
     fn changed(&mut self, write: Write, cx: &mut Context) {
         cx.note(Record::SmmuRegister { smmu: self.smmu(), offset: write.offset, value: write.value });
-        if let Some(text) = write.lint() {
-            cx.note(Record::Lint { smmu: self.smmu(), text });
-        }
+        self.lint(write.lints, cx);
         let update = self.config.timing.update;
         let wake = |wake, cx: &mut Context| cx.wake(update, In::Wake(wake));
         match write.change {
@@ -100,6 +101,11 @@ impl Psmmu {
                 self.retry_unrecorded(cx.now);
             }
         }
+    }
+
+    /// Tells observers what software should not have done.
+    pub(super) fn lint(&self, lints: Lints, cx: &mut Context) {
+        lints.iter().for_each(|lint| cx.note(Record::Lint { smmu: self.smmu(), text: lint.to_string() }));
     }
 
     /// Completes the Updates whose conditions hold.
@@ -137,9 +143,12 @@ impl Psmmu {
         if due.eventqen() && !cr0.eventqen() && !self.events.is_idle() {
             held = held.with_eventqen(true);
         }
-        let operating = Group::ALL.iter().any(|group| self.registers.is_operating(*group));
-        if due.smmuen() && !cr0.smmuen() && operating {
-            held = held.with_smmuen(true);
+        // SMMUEN=0 disables the PRI queue, too, and waits for operations of software.
+        if !self.pages.is_written() {
+            held = held.with_priqen(due.priqen() && !cr0.priqen()).with_smmuen(due.smmuen() && !cr0.smmuen());
+        }
+        if Group::ALL.iter().any(|group| self.registers.is_operating(*group)) {
+            held = held.with_smmuen(due.smmuen() && !cr0.smmuen());
         }
         let fields = due.0 & !held.0;
         self.draining = held.0;
@@ -170,6 +179,9 @@ impl Psmmu {
         }
         if due.eventq_irqen() && !ctrl.eventq_irqen() && outstanding(Source::Event) {
             held = held.with_eventq_irqen(true);
+        }
+        if due.priq_irqen() && !ctrl.priq_irqen() && outstanding(Source::Page) {
+            held = held.with_priq_irqen(true);
         }
         let fields = due.0 & !held.0;
         self.draining_irq = held.0;

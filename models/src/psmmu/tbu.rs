@@ -16,7 +16,7 @@ use crate::record::{Record, Updater};
 use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// Who waits for a translation.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +177,8 @@ fn request_of(dma: &DmaRequest) -> Request {
         instruction: false,
         privileged: false,
         kind,
+        unsupported: dma.unsupported,
+        attributes: Attributes::COHERENT,
     }
 }
 
@@ -236,6 +238,10 @@ impl Psmmu {
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
+            if !self.caches.lints.is_empty() {
+                let lints = std::mem::take(&mut self.caches.lints);
+                self.lint(lints, cx);
+            }
             if step.is_beyond_tlbs() && !flight.missed {
                 if self.tbu.is_page_busy(flight.request()) {
                     self.metrics.merged_misses += 1;
@@ -349,6 +355,7 @@ impl Psmmu {
                 }
                 self.answer_ats(flight, answer, cx);
             }
+            Outcome::Ppar { .. } => unreachable!("only a page request ends so"),
         }
     }
 
@@ -379,7 +386,7 @@ impl Psmmu {
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
     fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op } = *flight.device();
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = *flight.device();
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),
@@ -447,7 +454,7 @@ impl Psmmu {
         else {
             unreachable!("only an operation ends so")
         };
-        if let Answer::Found { addr, size_log2, filled: true } = *answer {
+        if let Answer::Found { addr, size_log2, filled: true, .. } = *answer {
             cx.note(Record::filled(self.smmu(), sid, iova, addr, size_log2));
         }
         let par = atos::par(&lookup, answer);

@@ -8,6 +8,7 @@ use spec::smmu::event::class;
 use spec::smmu::page0::{GATOS_ADDR, GATOS_SID};
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::attributes::Attributes;
 use super::features::Features;
 use super::granule::low_mask;
 use super::request::{Request, RequestKind};
@@ -69,6 +70,8 @@ pub enum Answer {
         addr: PhysAddr,
         /// log2 of the size of the translation.
         size_log2: u8,
+        /// Memory attributes of the stages asked about, without any of a transaction.
+        attributes: Attributes,
         /// A TLB was filled with it.
         filled: bool,
     },
@@ -84,6 +87,10 @@ impl Lookup {
         config & 4 != 0 && config & self.stages.config() == self.stages.config()
     }
 }
+
+/// Attributes that the tables of either stage alone decide what becomes of: cached and allocated wherever these permit it, shared
+/// only where they say so (IHI 0070, 6.3.40).
+pub(super) const NEUTRAL: Attributes = Attributes::UNSUPPLIED;
 
 /// The request that the registers describe; `vmid` is VATOS_SEL.VMID for the virtual group.
 ///
@@ -112,6 +119,8 @@ pub fn request(
         atomic: false,
         instruction: addr.ind(),
         privileged: addr.pnu(),
+        attributes: NEUTRAL,
+        unsupported: false,
         kind: RequestKind::Operation(lookup),
     })
 }
@@ -123,17 +132,18 @@ const fn failed(code: u64) -> u64 {
 /// What PAR shows.
 pub fn par(lookup: &Lookup, answer: &Answer) -> u64 {
     match *answer {
-        Answer::Found { addr, size_log2, .. } => found(addr, size_log2),
+        Answer::Found { addr, size_log2, attributes, .. } => found(addr, size_log2, attributes),
         Answer::InvalidStage => failed(code::INV_STAGE),
         Answer::Fault(event) => fault(lookup.stages, &event),
     }
 }
 
-fn found(addr: PhysAddr, size_log2: u8) -> u64 {
+fn found(addr: PhysAddr, size_log2: u8, attributes: Attributes) -> u64 {
     let addr = addr & !low_mask(size_log2);
     let large = size_log2 > 12;
     let size = if large { 1 << (size_log2 - 1) } else { 0 };
-    Found([0]).with_size(large).with_addr(addr | size).0[0]
+    let par = Found([0]).with_size(large).with_addr(addr | size);
+    par.with_attr(attributes.mair().into()).with_sh(attributes.sh().into()).0[0]
 }
 
 /// The table of IHI 0070, 9.1.4.
@@ -175,7 +185,8 @@ mod test {
             (0x1234_5000, 21, 0x1220_0000 | 1 << 20 | 1 << 11),
             (0x80_0000_0000, 30, 0x80_0000_0000 | 1 << 29 | 1 << 11),
         ] {
-            assert_eq!(found(addr, size_log2), want, "{size_log2}");
+            let attributes = 0xff << 56 | 3 << 8;
+            assert_eq!(found(addr, size_log2, Attributes::COHERENT), want | attributes, "{size_log2}");
         }
     }
 

@@ -5,28 +5,29 @@
 
 mod atos;
 mod ecmdq;
+mod lint;
 mod optional;
+mod output;
 
 pub use ecmdq::EcmdqFile;
+pub use output::Output;
 
 use spec::regs::{Block, RegDesc, RegFile, Register};
 use spec::smmu::page0::{
-    CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, EVENTQ_BASE, GBPA, GERROR, GERRORN, IRQ_CTRL,
-    IRQ_CTRLACK, STRTAB_BASE, STRTAB_BASE_CFG,
+    CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK,
+    STRTAB_BASE, STRTAB_BASE_CFG,
 };
-use spec::smmu::page1::{self, EVENTQ_CONS, EVENTQ_PROD};
-use spec::smmu::{CommandError, ControlPage, Ecmdq, GlobalError, Page0, Page1, Vatos};
+use spec::smmu::{CommandError, ControlPage, Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
 
 use super::atos::Group;
 use super::control::Control;
 use super::features::Features;
-use super::ring::{Fill, Ring};
+use super::lint::Lints;
+use super::ring::Ring;
 
 /// log2 of the bytes of a command.
 pub const COMMAND_LOG2: u8 = 4;
-/// log2 of the bytes of an event record.
-pub const EVENT_LOG2: u8 = 5;
-/// Bytes from the base of an SMMU that its two register pages occupy. [`super::pages`] has those that it need not have.
+/// Bytes from the base of an SMMU that its two register pages occupy. [`super::register_pages`] has those that it need not have.
 pub const WINDOW: u64 = 0x2_0000;
 
 /// What a register write asks of the device.
@@ -63,15 +64,8 @@ pub struct Write {
     pub change: Change,
     /// Some of what was written was not stored: read-only, or at a time when it must not be written.
     pub ignored: bool,
-}
-
-impl Write {
-    /// What observers should know about it, if it did not go as software may have meant.
-    pub fn lint(&self) -> Option<String> {
-        let Self { offset, value, ignored, .. } = *self;
-        let text = || format!("{} could not take the value written now; it is {value:#x}", name(offset));
-        ignored.then(text)
-    }
+    /// What observers should know about it.
+    pub lints: Lints,
 }
 
 /// A register of any page.
@@ -216,6 +210,7 @@ impl Registers {
 
     /// Stores a whole register, the one that begins at `offset`.
     fn store(&mut self, offset: u32, place: Place, wanted: u64) -> Option<Write> {
+        let before = self.before(place);
         let change = match place {
             Place::Zero(reg) if self.exists(reg) => self.store_zero(reg, wanted),
             Place::One(reg) if self.exists_one(reg) => self.store_one(reg, wanted),
@@ -233,7 +228,8 @@ impl Registers {
             Place::Vatos(reg) => (offset, self.vatos.read(reg)),
         };
         let ignored = (value ^ wanted) & place.desc().mask() != 0;
-        Some(Write { offset, value, change, ignored })
+        let lints = self.lints(&before, place, wanted, value);
+        Some(Write { offset, value, change, ignored, lints })
     }
 
     /// Whether the features bring this register along; if not it is RES0.
@@ -446,40 +442,6 @@ impl Registers {
     pub fn set_command_error(&mut self, code: CommandError) {
         let cons = self.page0.get::<CMDQ_CONS>();
         self.page0.set(cons.with_err(code.0.into()));
-    }
-
-    /// Whether the Event queue is enabled: set, or on its way to clear with records still to be written.
-    pub fn events_enabled(&self) -> bool {
-        self.page0.get::<CR0>().eventqen() && self.page0.get::<CR0ACK>().eventqen()
-    }
-    /// Geometry of the Event queue.
-    pub fn event_ring(&self) -> Ring {
-        let base = self.page0.get::<EVENTQ_BASE>();
-        Ring::new(base.addr(), base.log2size() as u8, self.features.eventqs, EVENT_LOG2)
-    }
-    /// EVENTQ_PROD.WR.
-    pub fn event_prod(&self) -> u32 {
-        self.page1.get::<EVENTQ_PROD>().wr() as u32
-    }
-    /// EVENTQ_CONS.RD.
-    pub fn event_cons(&self) -> u32 {
-        self.page1.get::<EVENTQ_CONS>().rd() as u32
-    }
-    /// The device moves EVENTQ_PROD.WR.
-    pub fn set_event_prod(&mut self, pointer: u32) {
-        let prod = self.page1.get::<EVENTQ_PROD>();
-        self.page1.set(prod.with_wr(pointer.into()));
-    }
-    /// How full the Event queue is as software sees it.
-    pub fn event_fill(&self) -> Fill {
-        self.event_ring().fill(self.event_prod(), self.event_cons())
-    }
-    /// A record was lost because the queue was full: OVFLG toggles unless an overflow is already shown.
-    pub fn overflow(&mut self) {
-        let prod = self.page1.get::<EVENTQ_PROD>();
-        if prod.ovflg() == self.page1.get::<EVENTQ_CONS>().ovackflg() {
-            self.page1.set(prod.with_ovflg(!prod.ovflg()));
-        }
     }
 }
 

@@ -310,6 +310,50 @@ pub(super) const ROWS: &[Row] = &[
         r.write32(SEL, 9);
         ONE.virt().finds_page(r, PA)
     }),
+    row(
+        "AT29",
+        "6.3.40",
+        "Stage 1: ATTR is the byte of MAIR, SH that of the descriptor; Device is shared",
+        |r| {
+            r.boot()?;
+            r.cd(|cd| cd.with_mair(0x04_bb_44_ff));
+            for (index, sh, attr, shared) in
+                [(0, 3, 0xff, 3), (0, 0, 0xff, 0), (1, 3, 0x44, 2), (2, 2, 0xbb, 2), (3, 0, 0x04, 2)]
+            {
+                r.page(0x1000, |leaf| leaf.with_attrindx(index).with_sh(sh));
+                r.commands(&[Command::tlbi_nsnh_all()])?;
+                ONE.finds_attributes(r, attr, shared)?;
+                ONE.finds_attributes(r, attr, shared)?;
+            }
+            Ok(())
+        },
+    ),
+    row("AT30", "6.3.40", "Stage 2: its type, with read and write allocation and nothing transient", |r| {
+        stage2_only(r)?;
+        for (memattr, sh, attr, shared) in
+            [(0xf, 3, 0xff, 3), (0xf, 0, 0xff, 0), (0xa, 2, 0xbb, 2), (5, 3, 0x44, 2), (1, 3, 0x04, 2)]
+        {
+            r.page2(0x1000, |leaf| leaf.with_memattr(memattr).with_sh(sh));
+            r.commands(&[Command::tlbi_nsnh_all()])?;
+            TWO.finds_attributes(r, attr, shared)?;
+        }
+        Ok(())
+    }),
+    row("AT31", "13.1.5", "Both stages: the stronger of both, whatever the STE makes of transactions", |r| {
+        nested(r)?;
+        r.cd(|cd| cd.with_mair(0x00_ff_00));
+        r.ste(1, |ste| ste.with_mtcfg(true).with_memattr(1).with_shcfg(0));
+        for (index, memattr, attr, shared) in
+            [(1, 0xf, 0xff, 3), (1, 0xa, 0xbb, 3), (1, 5, 0x44, 2), (0, 0xf, 0x00, 2), (1, 3, 0x0c, 2)]
+        {
+            r.page(0x1000, |leaf| leaf.with_attrindx(index).with_sh(0));
+            r.page2(IPA + 0x1000, |leaf| leaf.with_memattr(memattr).with_sh(3));
+            r.commands(&[Command::tlbi_nsnh_all()])?;
+            BOTH.finds_attributes(r, attr, shared)?;
+        }
+        // Stage 1 alone says what stage 1 says.
+        ONE.finds_attributes(r, 0xff, 0)
+    }),
     row("AT28", "6.3.38", "StreamIDs, SubstreamIDs and types beyond what exists read 0", |r| {
         for group in [GLOBAL, VIRTUAL] {
             r.write64(group + 8, u64::MAX);

@@ -21,6 +21,8 @@ const fn row(id: &'static str, section: &'static str, text: &'static str, run: f
 pub const SUITE: Suite = Suite {
     name: "smmuv3-optional",
     title: "Optional parts of SMMUv3 against IHI 0070",
+    about: ", and looks at registers, memory, interrupts and DMA only. The section is that of IHI 0070.",
+    basis: "Section",
     groups: &[
         Group { title: "Enhanced command queues", rows: ecmdq::ROWS },
         Group { title: "Address translation operations", rows: atos::ROWS },

@@ -129,7 +129,7 @@ impl Registers {
 mod test {
     use super::*;
     use crate::smmu::features::{Features, IdrProfile};
-    use crate::smmu::pages::CONTROL_PAGES;
+    use crate::smmu::register_pages::CONTROL_PAGES;
 
     /// Queue 5 of 8: the second one of page 1.
     const Q: usize = 5;

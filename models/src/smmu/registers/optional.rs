@@ -5,7 +5,7 @@ use spec::smmu::ecmdq::{self, CMDQ_CONTROL_PAGE_BASE, CONTROL_PAGE_LOG2, CONTROL
 use spec::smmu::{ControlPage, Ecmdq, Vatos};
 
 use super::{Place, Registers};
-use crate::smmu::pages::CONTROL_PAGES;
+use crate::smmu::register_pages::CONTROL_PAGES;
 
 /// Bytes of what page 0 says about the most control pages.
 const DESCRIBED: u32 = CONTROL_PAGE_STRIDE << ecmdq::LOG2_MAX;

@@ -59,10 +59,11 @@ impl Translation {
         (!lookup.fits(mode)).then_some(done(Outcome::Operation(Answer::InvalidStage)))
     }
 
-    /// Nothing is translated. The size may be any from a granule up.
+    /// Nothing is translated. The size may be any from a granule up, the attributes may be any at all.
     pub(super) fn same_address(&self, features: &Features) -> Outcome {
         let smallest = Granule::ALL.into_iter().filter(|&g| features.has(g)).map(|g| g.shift(3)).min();
         let (addr, size_log2) = (self.request.addr, smallest.unwrap_or(12));
-        Outcome::Operation(Answer::Found { addr, size_log2, filled: false })
+        let attributes = self.request.attributes;
+        Outcome::Operation(Answer::Found { addr, size_log2, attributes, filled: false })
     }
 }

@@ -40,7 +40,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..150 {
+    for _ in 0..200 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
@@ -57,6 +57,7 @@ fn the_steps_reach_everything() {
         for (name, n) in ["operations.found", "operations.failed"].into_iter().zip(pair.operations) {
             *seen.entry(name.into()).or_default() += n;
         }
+        *seen.entry("unsupported".into()).or_default() += pair.unsupported;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
     for (name, least) in [
@@ -76,6 +77,13 @@ fn the_steps_reach_everything() {
         ("invalidations_dropped", 50),
         ("inserted_syncs", 20),
         ("wake_events", 20),
+        ("page_requests", 300),
+        ("page_requests_overflowed", 100),
+        ("page_requests_discarded", 40),
+        ("page_requests_lost", 3),
+        ("page_responses", 20),
+        ("automatic_page_responses", 100),
+        ("unsupported", 100),
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),
