@@ -54,6 +54,12 @@ pub(super) const ROWS: &[Row] = &[
         "a VINTF that is enabled again resumes its queues, with its new VMID",
         vintf_comes_back,
     ),
+    Row::cmdqv(
+        "M12",
+        &[I],
+        "an inserted CMD_SYNC leaves an ATC invalidation without answer to the queue's own next CMD_SYNC",
+        inserted_sync_reports_nothing,
+    ),
 ];
 
 fn odd_accesses(r: &mut Rig) -> Check {
@@ -203,6 +209,20 @@ fn vmid_while_enabled(r: &mut Rig) -> Check {
     r.reads("VINTF5.CONFIG", u32::from(vmid(5)) << 1 | 1)?;
     r.give(&mut queue, &[Command::tlbi_nh_asid(1, 7)]);
     r.ran(&queue, &[Command::tlbi_nh_asid(1, vmid(5))])
+}
+
+fn inserted_sync_reports_nothing(r: &mut Rig) -> Check {
+    r.boot_cmdqv()?;
+    let (mut first, mut second) = (guest(r, 5)?, guest(r, 6)?);
+    r.sid(5, 0, 0x10, 0x77);
+    r.world.mute_streams.insert(0x77);
+    let before = r.inserted_syncs();
+    r.give(&mut first, &[Command::atc_inv(0x10, None, 0, 52)]);
+    r.give(&mut second, &[Command::tlbi_nh_asid(1, 0)]);
+    same("CMD_SYNCs inserted", r.inserted_syncs() - before, 1)?;
+    r.edged(0)?;
+    r.give(&mut first, &[Command::sync()]);
+    r.stands(&first, (1, 3))
 }
 
 fn vintf_comes_back(r: &mut Rig) -> Check {
