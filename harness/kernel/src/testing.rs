@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{self, Core, Cpu, CpuId, CpuTiming, SignalId};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::interrupt::{self, InterruptConfig, InterruptController};
 use models::memory::{self, Memory, MemoryConfig, PhysMem};
 use models::psmmu::{self, Psmmu, PsmmuConfig};
@@ -83,6 +83,8 @@ pub(crate) struct Bench {
     dma: Vec<DmaResult>,
     /// Invalidations that the endpoints got.
     pub(crate) atc: Vec<AtcInvalidate>,
+    /// Answers to page requests that the endpoints got.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Everything that the hardware told.
     pub(crate) records: Vec<(Time, Record)>,
     /// Accesses to the CMDQV.
@@ -112,6 +114,7 @@ impl Bench {
             signals: BTreeMap::new(),
             dma: Vec::new(),
             atc: Vec::new(),
+            page_responses: Vec::new(),
             records: Vec::new(),
             trace: Trace::default(),
             journal: Journal::new(),
@@ -185,7 +188,7 @@ impl Bench {
     /// Sends a DMA and runs until it is answered.
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> DmaResult {
         let request =
-            DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind: AddressType::Untranslated, op };
+            DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind: AddressType::Untranslated, op, unsupported: false };
         self.dma_request(request)
     }
     pub(crate) fn dma_request(&mut self, request: DmaRequest) -> DmaResult {
@@ -311,6 +314,7 @@ impl Bench {
                 let done = psmmu::In::AtcDone { tag: invalidate.tag, timed_out: false };
                 self.queue.push(at + Time::us(1), Event::Psmmu(done));
             }
+            psmmu::Out::PageResponse(response) => self.page_responses.push(response),
             psmmu::Out::Interrupt { intid } => {
                 if intid == INTID + 3 {
                     self.trace.push(Seen::Edge);

@@ -1,9 +1,10 @@
 //! A pSMMU whose doings take time, with its event queue.
 
 use models::bus::{Abort, Data, LINE, Op, PhysAddr, Requester, Response, Transaction};
-use models::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
+use models::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use models::psmmu::{In, Out, Psmmu, PsmmuConfig};
 use models::record::Record;
+use spec::smmu::PageRequest;
 use sim::{Component, Cx, DomainId, Queue, Time};
 
 use super::{Machine, World};
@@ -24,6 +25,7 @@ enum Event {
     Answered(Response),
     Done(DmaCompletion),
     Atc(AtcInvalidate),
+    Page(PageResponse),
     Edge(u32),
 }
 
@@ -57,6 +59,7 @@ impl Cycles {
                 Out::Respond(response) => (WAY, Event::Answered(response)),
                 Out::Dma(completion) => (WAY, Event::Done(completion)),
                 Out::Atc(invalidate) => (WAY, Event::Atc(invalidate)),
+                Out::PageResponse(response) => (WAY, Event::Page(response)),
                 Out::Interrupt { intid } => (WAY, Event::Edge(intid)),
             };
             self.queue.push(at + way, event);
@@ -94,6 +97,10 @@ impl Machine for Cycles {
         self.after(WAY, Event::Smmu(In::Dma(request)));
     }
 
+    fn ask_for_page(&mut self, request: PageRequest, _: &mut World) {
+        self.after(WAY, Event::Smmu(In::PageRequest(request)));
+    }
+
     fn step(&mut self, world: &mut World) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
         match event {
@@ -112,6 +119,7 @@ impl Machine for Cycles {
                     self.after(ATC, Event::Smmu(done));
                 }
             }
+            Event::Page(response) => world.page_responses.push(response),
             Event::Edge(intid) => world.edges.push(intid),
         }
         true

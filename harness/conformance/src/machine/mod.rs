@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use models::bus::{Abort, Data, Op, PhysAddr};
-use models::dma::{AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
 use models::record::{CommandQueue, Record};
-
-use spec::smmu::Command;
+use spec::smmu::{Command, PageRequest};
 
 use crate::suite::Mode;
 
@@ -22,6 +21,8 @@ pub(crate) trait Machine {
     fn access(&mut self, addr: PhysAddr, op: Op, world: &mut World) -> Result<Data, Abort>;
     /// A device sends a request. Its answer goes to [`World::answers`].
     fn send(&mut self, request: DmaRequest, world: &mut World);
+    /// A device asks for a page. Answers go to [`World::page_responses`].
+    fn ask_for_page(&mut self, request: PageRequest, world: &mut World);
     /// Lets the next thing happen. False if nothing is under way.
     fn step(&mut self, world: &mut World) -> bool;
     /// CMD_SYNCs that the hardware has inserted when it left a queue; no register or ring shows them.
@@ -56,6 +57,8 @@ pub(crate) struct World {
     pub(crate) edges: Vec<u32>,
     /// ATC invalidations so far.
     pub(crate) invalidations: Vec<AtcInvalidate>,
+    /// Answers to page requests so far.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Devices do not answer ATC invalidations.
     pub(crate) mute: bool,
     /// StreamIDs of devices that do not answer ATC invalidations.

@@ -8,11 +8,13 @@
 
 mod cmdqv;
 mod dma;
+mod pages;
 mod queues;
 mod tables;
 
 pub(crate) use cmdqv::{CMDQV, CMDQV_LINE, Lvcmdq};
 pub(crate) use dma::{Dma, fault};
+pub(crate) use pages::{page_request, page_response};
 pub(crate) use tables::{ABOVE, IPA, K4, K16, K64, PAGE1, PAGE2, Space, stage1_ste};
 
 use models::bus::{Data, Op};
@@ -51,12 +53,17 @@ pub(crate) mod at {
     pub(crate) const CMDQ_CONS: u64 = 0x9c;
     pub(crate) const EVENTQ_BASE: u64 = 0xa0;
     pub(crate) const EVENTQ_IRQ_CFG1: u64 = 0xb8;
+    pub(crate) const PRIQ_BASE: u64 = 0xc0;
+    pub(crate) const PRIQ_IRQ_CFG2: u64 = 0xdc;
     pub(crate) const EVENTQ_PROD: u64 = 0x100a8;
     pub(crate) const EVENTQ_CONS: u64 = 0x100ac;
+    pub(crate) const PRIQ_PROD: u64 = 0x100c8;
+    pub(crate) const PRIQ_CONS: u64 = 0x100cc;
 }
 
 /// Wires of the interrupts.
 pub(crate) const EVENT_LINE: u32 = 74;
+pub(crate) const PAGE_LINE: u32 = 75;
 const SYNC_LINE: u32 = 76;
 const ERROR_LINE: u32 = 77;
 
@@ -88,6 +95,7 @@ pub struct Rig {
     streams: u64,
     commands: u64,
     events: u64,
+    pages: pages::PageQueue,
     prod: u32,
     cons: u32,
     tag: u32,
@@ -128,7 +136,7 @@ impl Rig {
         }
         config.lines = Lines {
             eventq: Some(EVENT_LINE),
-            priq: None,
+            priq: Some(PAGE_LINE),
             cmdq_sync: Some(SYNC_LINE),
             gerror: Some(ERROR_LINE),
         };
@@ -159,6 +167,7 @@ impl Rig {
             streams: 0,
             commands: 0,
             events: 0,
+            pages: pages::PageQueue::default(),
             prod: 0,
             cons: 0,
             tag: 0,

@@ -9,6 +9,7 @@ mod caches;
 mod commands;
 mod context;
 mod events;
+mod pri;
 mod registers;
 mod stage2;
 mod stall;
@@ -32,7 +33,8 @@ pub const SUITE: Suite = Suite {
         Group { title: "Stage 2 and nested", rows: stage2::ROWS },
         Group { title: "TLBs and configuration caches", rows: caches::ROWS },
         Group { title: "Commands and their queue", rows: commands::ROWS },
-        Group { title: "Event and PRI queues", rows: events::ROWS },
+        Group { title: "Event queue", rows: events::ROWS },
+        Group { title: "PRI queue", rows: pri::ROWS },
         Group { title: "Stall", rows: stall::ROWS },
         Group { title: "ATS", rows: ats::ROWS },
     ],
