@@ -27,6 +27,7 @@ pub mod features;
 pub mod functional;
 pub mod granule;
 pub mod interrupts;
+pub mod lint;
 pub mod micro_tlb;
 pub mod output_queue;
 pub mod pri_queue;

@@ -261,7 +261,7 @@ impl Translation {
             (State::Probe1, Input::Go) => self.probe1(caches),
             (State::Ipa, Input::Go) => self.ipa_cache(control, caches),
             (State::Probe2, Input::Go) => self.probe2(caches),
-            (State::L1Std, Input::Data(data)) => self.l1std(control, data),
+            (State::L1Std, Input::Data(data)) => self.l1std(control, caches, data),
             (State::Ste, Input::Data(data)) => self.ste(control, caches, data),
             (State::L1Cd, Input::Data(data)) => self.l1cd(control, data),
             (State::Cd, Input::Data(data)) => self.cd(control, caches, data),

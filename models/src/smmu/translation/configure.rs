@@ -10,6 +10,7 @@ use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
 use super::super::granule::low_mask;
+use super::super::lint;
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
@@ -91,10 +92,16 @@ impl Translation {
         self.fetch_failed(control, EventNumber::F_STE_FETCH)
     }
 
-    pub(super) fn l1std(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
+    pub(super) fn l1std(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         let l1 = L1Std([data.value()]);
         let split = control.split().unwrap_or(6);
+        caches.lints.add(lint::of_l1std(l1, split));
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
         if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
@@ -108,6 +115,9 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         self.ste = Ste::from_bytes(data.bytes());
         let legal = config::ste_legal(self.ste, &control.features);
+        if legal {
+            caches.lints.add(lint::of_ste(self.ste, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_ste(self.request.sid, self.ste, legal);
         }
@@ -245,6 +255,9 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
         self.cd = Cd::from_bytes(data.bytes());
         let legal = config::cd_legal(self.cd, self.ste, self.world, &control.features);
+        if legal {
+            caches.lints.add(lint::of_cd(self.cd, self.world, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_cd(self.request.sid, self.context, self.cd, legal);
         }
