@@ -14,6 +14,7 @@ pub mod judge;
 mod load;
 mod metrics;
 mod platform;
+mod rate;
 mod script;
 mod steps;
 pub mod trace;
