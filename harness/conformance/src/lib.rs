@@ -13,6 +13,9 @@
 #![warn(missing_docs)]
 
 pub mod cmdqv;
+pub mod fuzz;
+#[cfg(test)]
+mod lints;
 mod machine;
 pub mod report;
 mod rig;

@@ -29,3 +29,8 @@ fn hold(suite: &Suite) -> Outcomes {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     outcomes
 }
+
+#[test]
+fn the_page_about_lints_is_current() {
+    fresh::check("conformance", "lints.md", &models::smmu::lint::markdown());
+}

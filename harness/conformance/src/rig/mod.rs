@@ -229,6 +229,11 @@ impl Rig {
     pub(crate) fn write64(&mut self, offset: u64, value: u64) {
         self.access(offset, Op::Write(Data::u64(value)));
     }
+    /// Writes any number of bytes.
+    #[cfg(test)]
+    pub(crate) fn write_bytes(&mut self, offset: u64, bytes: &[u8]) {
+        self.access(offset, Op::Write(Data::new(bytes)));
+    }
     fn access(&mut self, offset: u64, op: Op) -> u64 {
         self.access_at(REGISTERS + offset, op)
     }

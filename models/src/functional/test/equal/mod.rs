@@ -37,7 +37,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..150 {
+    for _ in 0..220 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
