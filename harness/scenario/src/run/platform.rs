@@ -8,7 +8,7 @@ use kernel::smmu::{Config, Wanted};
 use kernel::vmm::VmCosts;
 use models::cmdqv::CmdqvConfig;
 use models::cpu::{CpuId, CpuTiming};
-use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, RootPortConfig};
+use models::endpoint::{AtcConfig, PriConfig, EndpointConfig, LinkTiming, RootPortConfig};
 use models::interrupt::{self, InterruptConfig};
 use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
@@ -324,6 +324,7 @@ fn endpoint_config(index: usize, e: &Endpoint) -> EndpointConfig {
     config.tags = e.outstanding as u32;
     config.bar = BARS + index as u64 * models::endpoint::BAR_SIZE;
     config.ats = e.ats.then_some(AtcConfig { entries: 64 });
+    config.pri = e.page_requests.map(|n| PriConfig { credits: n as u32, ..PriConfig::default() });
     config.kind = match e.kind {
         EndpointKind::Dma => models::endpoint::Kind::Dma,
         EndpointKind::Nvme => models::endpoint::Kind::Nvme(models::endpoint::NvmeConfig::default()),

@@ -10,6 +10,7 @@ use std::io;
 
 use kernel::journal::{Actor, Attachment, Note};
 use models::bus::Requester;
+use models::dma::PageResponse;
 use models::record::{CommandQueue, Record, Updater};
 use sim::Time;
 use spec::cmdqv::Place;
