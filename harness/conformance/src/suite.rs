@@ -258,7 +258,10 @@ mod test {
                 &["B08", "I01", "I03", "I06", "I07", "I09", "I12", "I18"],
             ),
             (PsmmuFaults { drop_cfgi: all.into(), ..none() }, &["C16", "I13", "I14", "Q20", "L11", "P02"]),
-            (PsmmuFaults { lose_event: all, ..none() }, &["T01", "T20", "C04", "X02", "N05", "E01", "E08", "L01"]),
+            (
+                PsmmuFaults { lose_event: all, ..none() },
+                &["T01", "T20", "C04", "X02", "N05", "E01", "E08", "L01"],
+            ),
             (PsmmuFaults { lose_interrupt: all, ..none() }, &["E01", "E02", "Q10", "Q11", "P05"]),
             (PsmmuFaults { lose_atc_invalidation: all, ..none() }, &["Q15", "Q18"]),
             (PsmmuFaults { abort_read: all, ..none() }, &["X01", "N10", "A01", "T08", "C07", "P02"]),

@@ -179,8 +179,16 @@ impl Bench {
 
     /// Sends a DMA and runs until it is answered.
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> DmaResult {
-        let request =
-            DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind: AddressType::Untranslated, op, unsupported: false };
+        let request = DmaRequest {
+            endpoint: 0,
+            tag: 0,
+            sid,
+            ssid: None,
+            addr,
+            kind: AddressType::Untranslated,
+            op,
+            unsupported: false,
+        };
         self.dma_request(request)
     }
     pub(crate) fn dma_request(&mut self, request: DmaRequest) -> DmaResult {

@@ -346,7 +346,16 @@ impl Engine {
     ) {
         let tag = self.free.pop().expect("issue looks before it sends");
         self.flights[tag as usize] = Some(flight);
-        let request = DmaRequest { endpoint: self.endpoint, tag, sid: self.sid, ssid, addr, kind, op, unsupported: false };
+        let request = DmaRequest {
+            endpoint: self.endpoint,
+            tag,
+            sid: self.sid,
+            ssid,
+            addr,
+            kind,
+            op,
+            unsupported: false,
+        };
         cx.say_at(self.link.up(cx.now, payload), Out::Dma(request));
     }
 
@@ -475,8 +484,7 @@ impl Engine {
 
     /// Whether a transfer waits for a translation or for a page.
     fn is_waiting(&self, slot: usize) -> bool {
-        let for_translation =
-            |flight: &Flight| matches!(flight, Flight::Translation { waiting, .. } if waiting.contains(&slot));
+        let for_translation = |flight: &Flight| matches!(flight, Flight::Translation { waiting, .. } if waiting.contains(&slot));
         self.atc.is_some() && self.flights.iter().flatten().any(for_translation)
             || self.paging.as_ref().is_some_and(|paging| paging.is_waited_for_by(slot))
     }

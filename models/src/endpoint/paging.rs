@@ -122,10 +122,13 @@ mod test {
     #[test]
     fn one_request_a_page_and_no_more_than_credits() {
         let mut p = paging(2);
-        for (slot, iova, write) in [(0, 0x1000, false), (1, 0x1fff, false), (2, 0x1000, true), (3, 0x2000, false)] {
+        for (slot, iova, write) in
+            [(0, 0x1000, false), (1, 0x1fff, false), (2, 0x1000, true), (3, 0x2000, false)]
+        {
             p.want(None, iova, write, slot);
         }
-        let sent: Vec<_> = std::iter::from_fn(|| p.next()).map(|r| (r.addr(), r.r(), r.w(), r.prgindex())).collect();
+        let sent: Vec<_> =
+            std::iter::from_fn(|| p.next()).map(|r| (r.addr(), r.r(), r.w(), r.prgindex())).collect();
         assert_eq!(sent, [(0x1000, true, false, 0), (0x1000, false, true, 1)]);
         assert_eq!(p.answered(&answer(0, None)), Some(vec![0, 1]));
         assert_eq!(p.answered(&answer(0, None)), None, "answered already");
@@ -135,9 +138,12 @@ mod test {
 
     #[test]
     fn an_answer_has_the_pasid_of_its_request_or_none() {
-        for (asked, answered, found) in
-            [(Some(3), Some(3), true), (Some(3), None, true), (Some(3), Some(4), false), (None, Some(3), false)]
-        {
+        for (asked, answered, found) in [
+            (Some(3), Some(3), true),
+            (Some(3), None, true),
+            (Some(3), Some(4), false),
+            (None, Some(3), false),
+        ] {
             let mut p = paging(1);
             p.want(asked, 0x1000, false, 7);
             let request = p.next().expect("there is a credit");

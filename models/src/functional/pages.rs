@@ -58,9 +58,7 @@ impl FunctionalSmmu {
     fn check_stream(&mut self, request: PageRequest, around: &mut impl Surroundings) {
         let about = Request { ssid: Some(request.ssid() as u32), ..Request::read(request.sid() as u32, 0) };
         let outcome = self.translate(about.of_kind(RequestKind::PageRequest), around);
-        let Outcome::Ppar { ppar, event } = outcome else {
-            unreachable!("{outcome:?} of a page request")
-        };
+        let Outcome::Ppar { ppar, event } = outcome else { unreachable!("{outcome:?} of a page request") };
         if let Some(event) = event {
             self.record_event(event, around);
         }

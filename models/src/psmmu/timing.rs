@@ -122,9 +122,9 @@ impl PsmmuTiming {
     pub fn command(&self, work: &Result<Work, CommandError>) -> Time {
         match work {
             Err(_)
-            | Ok(
-                Work::Nothing | Work::RespondToPage(_) | Work::Resume { .. } | Work::StallTerm { .. },
-            ) => self.decode,
+            | Ok(Work::Nothing | Work::RespondToPage(_) | Work::Resume { .. } | Work::StallTerm { .. }) => {
+                self.decode
+            }
             Ok(Work::InvalidateConfig(_)) => self.cfgi,
             Ok(Work::InvalidateTlb(_)) => self.tlbi,
             Ok(Work::InvalidateAtc(_)) => self.atc_inv,

@@ -101,9 +101,8 @@ impl PriQueue {
         if self.requests.is_idle() {
             interrupt |= std::mem::take(&mut self.interrupt_owed) && published.entry.is_some();
         }
-        let answered = |request: PageRequest| {
-            (request, (!request.is_stop_marker()).then(|| failure(request)))
-        };
+        let answered =
+            |request: PageRequest| (request, (!request.is_stop_marker()).then(|| failure(request)));
         let lost = published.lost.into_iter().map(answered).collect();
         Written { request: published.entry, interrupt, lost, failed: published.failed }
     }
@@ -267,12 +266,14 @@ mod test {
             publish(&mut q, &mut r);
             assert_eq!(q.arrive(request, &mut r).answer, want, "{request}");
         }
-        for (ppar, ssid, code) in [
-            (Some(true), Some(3), Success),
-            (Some(false), None, Success),
-            (None, None, PageAnswer::Failure),
-        ] {
-            assert_eq!(Answer::Now(overflow_response(pasid(7), ppar)), answer(7, ssid, code), "PPAR {ppar:?}");
+        for (ppar, ssid, code) in
+            [(Some(true), Some(3), Success), (Some(false), None, Success), (None, None, PageAnswer::Failure)]
+        {
+            assert_eq!(
+                Answer::Now(overflow_response(pasid(7), ppar)),
+                answer(7, ssid, code),
+                "PPAR {ppar:?}"
+            );
         }
     }
 
@@ -302,7 +303,8 @@ mod test {
         q.next_write(&r);
         let written = q.written(Err(Abort), &mut r);
         assert_eq!((written.request, written.interrupt, written.failed), (None, false, true));
-        let answers: Vec<_> = written.lost.iter().map(|(_, r)| r.map(|r| (r.group, r.ssid, r.answer))).collect();
+        let answers: Vec<_> =
+            written.lost.iter().map(|(_, r)| r.map(|r| (r.group, r.ssid, r.answer))).collect();
         let failure = |group| Some((group, None, PageAnswer::Failure));
         assert_eq!(answers, [failure(0), None, failure(1)]);
         assert_eq!(q.arrive(request(2), &mut r).verdict, Verdict::Discarded, "until it is acknowledged");

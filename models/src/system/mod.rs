@@ -334,15 +334,18 @@ impl System {
             }
             endpoint::Out::PageRequest(request) => {
                 let (at, smmu) = (at + self.fabric.dma, usize::from(behind) < self.psmmus.len());
-                queue.push(at, if smmu {
-                    Event::Psmmu(behind, psmmu::In::PageRequest(request))
-                } else {
-                    // An SMMUv2 has no PRI queue: the root port refuses.
-                    let sid = request.sid() as u32;
-                    let group = request.prgindex() as u16;
-                    let response = PageResponse { sid, ssid: None, group, answer: PageAnswer::Failure };
-                    Event::Endpoint(id, endpoint::In::PageResponse(response))
-                });
+                queue.push(
+                    at,
+                    if smmu {
+                        Event::Psmmu(behind, psmmu::In::PageRequest(request))
+                    } else {
+                        // An SMMUv2 has no PRI queue: the root port refuses.
+                        let sid = request.sid() as u32;
+                        let group = request.prgindex() as u16;
+                        let response = PageResponse { sid, ssid: None, group, answer: PageAnswer::Failure };
+                        Event::Endpoint(id, endpoint::In::PageResponse(response))
+                    },
+                );
             }
             endpoint::Out::JobDone { cpu, tag, result } => {
                 queue.push(at + self.fabric.job, Event::Cpu(CpuId(cpu), cpu::In::JobDone { tag, result }));

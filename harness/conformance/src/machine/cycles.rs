@@ -4,8 +4,8 @@ use models::bus::{Abort, Data, LINE, Op, PhysAddr, Requester, Response, Transact
 use models::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use models::psmmu::{In, Out, Psmmu, PsmmuConfig};
 use models::record::Record;
-use spec::smmu::PageRequest;
 use sim::{Component, Cx, DomainId, Queue, Time};
+use spec::smmu::PageRequest;
 
 use super::{Machine, World};
 

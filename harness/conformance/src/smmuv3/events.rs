@@ -104,7 +104,8 @@ pub(super) const ROWS: &[Row] = &[
         r.aborts(FAULTING, &[RECORD])
     }),
     Row::new("E08", "7.3.2", "An unsupported transaction is recorded, with SMMUEN=0 too", |r| {
-        let record = |ssid| EventRecord::translation(EventNumber::F_UUT, 1, ssid, 0x1000, false).with_class(0);
+        let record =
+            |ssid| EventRecord::translation(EventNumber::F_UUT, 1, ssid, 0x1000, false).with_class(0);
         let unsupported = Dma::read(0x1000).unsupported();
         r.boot_disabled()?;
         r.aborts(unsupported, &[record(None)])?;

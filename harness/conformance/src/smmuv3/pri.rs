@@ -63,29 +63,24 @@ pub(super) const ROWS: &[Row] = &[
         r.responded(&[])?;
         stored(r, &[page_request(0), not_last(1)])
     }),
-    Row::new(
-        "P02",
-        "8.1",
-        "While overflowed, the last request of a group is answered with Success",
-        |r| {
-            overflowed(r)?;
-            r.ask(page_request(7));
-            r.responded(&[page_response(7, None, Success)])?;
-            // With a PASID STE.PPAR is looked at, if there is a valid STE.
-            r.ask(pasid(8));
-            r.responded(&[page_response(8, None, Success)])?;
-            r.ste(1, |ste| ste.with_ppar(true));
-            r.commands(&[Command::cfgi_ste(1, true)])?;
-            r.ask(pasid(8));
-            r.responded(&[page_response(8, Some(3), Success)])?;
-            r.ste(1, |ste| ste.with_v(false));
-            r.commands(&[Command::cfgi_ste(1, true)])?;
-            r.ask(pasid(8));
-            r.responded(&[page_response(8, None, Failure)])?;
-            r.recorded(&[])?;
-            stored(r, &[page_request(0), not_last(1)])
-        },
-    ),
+    Row::new("P02", "8.1", "While overflowed, the last request of a group is answered with Success", |r| {
+        overflowed(r)?;
+        r.ask(page_request(7));
+        r.responded(&[page_response(7, None, Success)])?;
+        // With a PASID STE.PPAR is looked at, if there is a valid STE.
+        r.ask(pasid(8));
+        r.responded(&[page_response(8, None, Success)])?;
+        r.ste(1, |ste| ste.with_ppar(true));
+        r.commands(&[Command::cfgi_ste(1, true)])?;
+        r.ask(pasid(8));
+        r.responded(&[page_response(8, Some(3), Success)])?;
+        r.ste(1, |ste| ste.with_v(false));
+        r.commands(&[Command::cfgi_ste(1, true)])?;
+        r.ask(pasid(8));
+        r.responded(&[page_response(8, None, Failure)])?;
+        r.recorded(&[])?;
+        stored(r, &[page_request(0), not_last(1)])
+    }),
     Row::new("P03", "8.1", "While overflowed, requests are not stored even if there is room", |r| {
         overflowed(r)?;
         stored(r, &[page_request(0), not_last(1)])?;

@@ -8,7 +8,7 @@ use kernel::smmu::{Config, Wanted};
 use kernel::vmm::VmCosts;
 use models::cmdqv::CmdqvConfig;
 use models::cpu::{CpuId, CpuTiming};
-use models::endpoint::{AtcConfig, PriConfig, EndpointConfig, LinkTiming, RootPortConfig};
+use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, PriConfig, RootPortConfig};
 use models::interrupt::{self, InterruptConfig};
 use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
@@ -20,7 +20,7 @@ use sim::{Clock, Time};
 
 use super::judge::{Facts, SmmuFact, StreamFact, VmFact};
 use crate::model::{Behind, Endpoint, Pair, Psmmu, Scenario};
-use crate::names::PairId;
+use crate::names::{PairId, PsmmuId};
 use crate::platform::EndpointKind;
 use crate::preset::SmmuTiming;
 
@@ -162,7 +162,9 @@ impl Plan {
                 let mut config = Config::new(Actor::Host, i as u16, p.mmio, first);
                 config.cmdqv = p.cmdqv.map(|c| CmdqvAt { base: c.mmio, intid: Some(first + CMDQV) });
                 config.interrupts.routes = Some(routes);
-                config.wanted = Wanted { msi_polling: false, ..Wanted::default() };
+                let asks = |e: &Endpoint| e.page_requests.is_some() && e.behind == Behind::Psmmu(PsmmuId(i));
+                let pri = scenario.endpoints.iter().any(asks);
+                config.wanted = Wanted { msi_polling: false, pri, ..Wanted::default() };
                 SmmuNode { name: p.name.clone(), config, interrupts_on: cpus.interrupts() }
             })
             .collect();

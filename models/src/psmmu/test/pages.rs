@@ -98,6 +98,10 @@ fn sync_waits_for_a_look_at_the_stream() {
     let answered = at(&b, |r| matches!(r, Record::PageResponse { .. }));
     assert!(answered <= b.consumed(Opcode::SYNC).expect("it completes"));
     let ssids: Vec<_> = b.page_responses.iter().map(|r| (r.answer, r.ssid)).collect();
-    assert_eq!(ssids, [(PageAnswer::Success, None), (PageAnswer::Success, Some(3))], "the second one reads again");
+    assert_eq!(
+        ssids,
+        [(PageAnswer::Success, None), (PageAnswer::Success, Some(3))],
+        "the second one reads again"
+    );
     assert!(b.psmmu.is_idle());
 }

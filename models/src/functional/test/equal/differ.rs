@@ -135,7 +135,8 @@ impl Pair {
     }
 
     fn registers(&mut self, all: &mut Vec<String>) {
-        let smmu = (0..0x200).step_by(4).chain([0x1_00a8, 0x1_00ac, 0x1_00c8, 0x1_00cc]).map(|offset| BASE + offset);
+        let smmu =
+            (0..0x200).step_by(4).chain([0x1_00a8, 0x1_00ac, 0x1_00c8, 0x1_00cc]).map(|offset| BASE + offset);
         let mut places: Vec<u64> = smmu.collect();
         if self.plain.smmu.cmdqv().is_some() {
             places.extend((0..0x34).step_by(4).chain((0x200..0x220).step_by(4)).map(|offset| CMDQV + offset));

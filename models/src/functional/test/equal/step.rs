@@ -121,9 +121,7 @@ fn one_command() -> impl Strategy<Value = Command> {
                 Opcode::CFGI_STE_RANGE => c.with_sid(sid.into()).with_range(if leaf { 31 } else { ssid }),
                 Opcode::CFGI_CD => c.with_sid(sid.into()).with_ssid(ssid).with_leaf(leaf),
                 Opcode::ATC_INV => Command::atc_inv(sid, None, addr, if leaf { 52 } else { ssid }),
-                Opcode::PRI_RESP => {
-                    Command::pri_resp(sid, leaf.then_some(ssid as u32), addr >> 12, vmid % 3)
-                }
+                Opcode::PRI_RESP => Command::pri_resp(sid, leaf.then_some(ssid as u32), addr >> 12, vmid % 3),
                 Opcode::TLBI_NH_VA | Opcode::TLBI_NH_VAA => {
                     c.with_vmid(vmid).with_asid(ssid).with_va(addr).with_leaf(leaf)
                 }

@@ -18,7 +18,9 @@ impl Pair {
     ) -> (u32, Option<DmaResult>) {
         let Stream { sid, ssid, unsupported, .. } = stream;
         let now = self.timed.now();
-        let tag = self.timed.request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op, unsupported });
+        let tag = self
+            .timed
+            .request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op, unsupported });
         self.timed.run();
         (tag, self.timed.completion(tag).map(|(_, result)| result))
     }
