@@ -11,6 +11,7 @@ use crate::smmu::Scope;
 use crate::smmu::arbiter::{Grant, Limits};
 use crate::smmu::engine::{Issued, Signal, Work};
 use crate::smmu::interrupts::{Raise, Source};
+use crate::smmu::lint;
 
 impl FunctionalSmmu {
     /// Lets the CMDQV react, and answers what it wants until it wants nothing.
@@ -224,6 +225,7 @@ impl FunctionalSmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
+            self.lint(lint::of_command(&executed, &self.control), around);
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (port, result) {

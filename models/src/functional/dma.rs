@@ -275,6 +275,8 @@ impl FunctionalSmmu {
         metrics.walk_reads += walk.reads;
         metrics.walk_updates += walk.updates;
         metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
+        let lints = std::mem::take(&mut caches.lints);
+        self.lint(lints, around);
         outcome
     }
 

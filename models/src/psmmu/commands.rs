@@ -11,6 +11,7 @@ use crate::smmu::Scope;
 use crate::smmu::arbiter::{Grant, Limits};
 use crate::smmu::engine::{Issued, Progress, Signal, Sync, Work};
 use crate::smmu::interrupts::{Raise, Source};
+use crate::smmu::lint;
 
 /// The command in the engine, and what it means.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +190,7 @@ impl Psmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, cx: &mut Context) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
+            self.lint(lint::of_command(&executed, &self.control), cx);
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (port, result) {

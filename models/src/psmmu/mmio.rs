@@ -8,7 +8,8 @@ use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
 use crate::smmu::interrupts::Source;
-use crate::smmu::registers::{Change, WINDOW, Write};
+use crate::smmu::lint::Lints;
+use crate::smmu::registers::{self, Change, WINDOW, Write};
 
 impl Psmmu {
     /// An access to the register pages or to the CMDQV's region.
@@ -33,10 +34,12 @@ impl Psmmu {
         match op {
             Op::Read { len } => {
                 self.metrics.register_reads += 1;
+                self.lint(registers::of_access(offset, usize::from(*len)), cx);
                 Ok(answer(self.registers.read(offset, usize::from(*len)), *len))
             }
             Op::Write(data) => {
                 self.metrics.register_writes += 1;
+                self.lint(registers::of_access(offset, data.len()), cx);
                 let writes = self.registers.write(offset, data.len(), data.value());
                 writes.into_iter().flatten().for_each(|write| self.changed(write, cx));
                 Ok(Data::EMPTY)
@@ -66,9 +69,7 @@ impl Psmmu {
 
     fn changed(&mut self, write: Write, cx: &mut Context) {
         cx.note(Record::SmmuRegister { smmu: self.smmu(), offset: write.offset, value: write.value });
-        if let Some(text) = write.lint() {
-            cx.note(Record::Lint { smmu: self.smmu(), text });
-        }
+        self.lint(write.lints, cx);
         let update = self.config.timing.update;
         let wake = |wake, cx: &mut Context| cx.wake(update, In::Wake(wake));
         match write.change {
@@ -91,6 +92,11 @@ impl Psmmu {
                 self.retry_unrecorded(cx.now);
             }
         }
+    }
+
+    /// Tells observers what software should not have done.
+    pub(super) fn lint(&self, lints: Lints, cx: &mut Context) {
+        lints.iter().for_each(|lint| cx.note(Record::Lint { smmu: self.smmu(), text: lint.to_string() }));
     }
 
     /// Completes the Updates whose conditions hold.

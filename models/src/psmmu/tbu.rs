@@ -15,7 +15,7 @@ use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
@@ -145,6 +145,7 @@ fn request_of(dma: &DmaRequest) -> Request {
         privileged: false,
         kind,
         unsupported: dma.unsupported,
+        attributes: Attributes::COHERENT,
     }
 }
 
@@ -196,6 +197,10 @@ impl Psmmu {
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
+            if !self.caches.lints.is_empty() {
+                let lints = std::mem::take(&mut self.caches.lints);
+                self.lint(lints, cx);
+            }
             if step.is_beyond_tlbs() && !flight.missed {
                 if self.tbu.is_page_busy(&flight.request) {
                     self.metrics.merged_misses += 1;

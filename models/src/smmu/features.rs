@@ -143,6 +143,8 @@ pub struct Features {
     pub pps: bool,
     /// What of descriptors the hardware may update.
     pub updates: Updates,
+    /// MTCFG, MemAttr, SHCFG and ALLOCCFG act.
+    pub attr_types_ovr: bool,
     /// PRIVCFG and INSTCFG act.
     pub attr_perms_ovr: bool,
     /// Hierarchical attributes can be disabled.
@@ -267,6 +269,7 @@ impl Features {
             priqs: idr1.priqs() as u8,
             pps: idr3.pps(),
             updates,
+            attr_types_ovr: idr1.attr_types_ovr(),
             attr_perms_ovr: idr1.attr_perms_ovr(),
             had: idr3.had(),
             xnx: idr3.xnx(),

@@ -3,6 +3,10 @@
 //! A write says what it [`Change`]d; the driver charges the time that the change takes and calls back
 //! ([`Registers::complete_cr0`] and its siblings). Badly timed writes are ignored, as SMMUv3.2 and later demand.
 
+mod lint;
+
+pub use lint::of_access;
+
 use spec::regs::{Block, RegFile, Register};
 use spec::smmu::page0::{
     CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK,
@@ -12,6 +16,7 @@ use spec::smmu::{CommandError, GlobalError, Page0, Page1, page1};
 
 use super::control::Control;
 use super::features::Features;
+use super::lint::Lints;
 use super::ring::Ring;
 
 mod output;
@@ -53,15 +58,8 @@ pub struct Write {
     pub change: Change,
     /// Some of what was written was not stored: read-only, or at a time when it must not be written.
     pub ignored: bool,
-}
-
-impl Write {
-    /// What observers should know about it, if it did not go as software may have meant.
-    pub fn lint(&self) -> Option<String> {
-        let Self { offset, value, ignored, .. } = *self;
-        let text = || format!("{} could not take the value written now; it is {value:#x}", name(offset));
-        ignored.then(text)
-    }
+    /// What observers should know about it.
+    pub lints: Lints,
 }
 
 /// A register of either page.
@@ -189,6 +187,7 @@ impl Registers {
     }
 
     fn store(&mut self, place: Place, wanted: u64) -> Option<Write> {
+        let before = self.before();
         let change = match place {
             Place::Zero(reg) if self.exists(reg) => self.store_zero(reg, wanted),
             Place::One(reg) if self.exists_one(reg) => self.store_one(reg, wanted),
@@ -198,7 +197,8 @@ impl Registers {
             Place::Zero(reg) => (self.page0.read(reg), reg.desc().mask()),
             Place::One(reg) => (self.page1.read(reg), reg.desc().mask()),
         };
-        Some(Write { offset: place.offset(), value, change, ignored: (value ^ wanted) & mask != 0 })
+        let lints = self.lints(&before, place, wanted, value);
+        Some(Write { offset: place.offset(), value, change, ignored: (value ^ wanted) & mask != 0, lints })
     }
 
     /// Whether the features bring this register along; if not it is RES0.

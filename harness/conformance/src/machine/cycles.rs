@@ -46,10 +46,10 @@ impl Cycles {
         self.queue.push(self.queue.now() + delay, event);
     }
 
-    fn hear(&mut self, now: Time, heard: In, world: &World) {
+    fn hear(&mut self, now: Time, heard: In, world: &mut World) {
         self.cx.now = now;
         self.smmu.on(heard, &mut self.cx);
-        self.cx.notes.clear();
+        self.cx.notes.drain(..).for_each(|record| world.note(record));
         for (at, message) in self.cx.woken.drain(..) {
             self.queue.push(at, Event::Smmu(message));
         }
@@ -103,6 +103,7 @@ impl Machine for Cycles {
 
     fn step(&mut self, world: &mut World) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
+        world.burn();
         match event {
             Event::Smmu(heard) => self.hear(now, heard, world),
             Event::Memory(transaction) => {
@@ -114,7 +115,7 @@ impl Machine for Cycles {
             Event::Done(DmaCompletion { tag, result, .. }) => world.answers.extend([(tag, result)]),
             Event::Atc(invalidate) => {
                 world.invalidations.push(invalidate);
-                if !world.mute {
+                if !world.is_mute(&invalidate) {
                     let done = In::AtcDone { tag: invalidate.tag, timed_out: false };
                     self.after(ATC, Event::Smmu(done));
                 }
@@ -123,5 +124,9 @@ impl Machine for Cycles {
             Event::Edge(intid) => world.edges.push(intid),
         }
         true
+    }
+
+    fn inserted_syncs(&self) -> u64 {
+        super::inserted_syncs(&self.smmu.metrics())
     }
 }

@@ -34,7 +34,7 @@ impl Surroundings for World {
     }
     fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool {
         self.invalidations.push(invalidate);
-        !self.mute
+        !self.is_mute(&invalidate)
     }
     fn page_response(&mut self, response: PageResponse) {
         self.page_responses.push(response);
@@ -42,7 +42,9 @@ impl Surroundings for World {
     fn now(&self) -> Time {
         Time::ZERO
     }
-    fn record(&mut self, _: Record) {}
+    fn record(&mut self, record: Record) {
+        self.note(record);
+    }
 }
 
 impl Functional {
@@ -128,5 +130,9 @@ impl Machine for Functional {
 
     fn step(&mut self, _: &mut World) -> bool {
         false
+    }
+
+    fn inserted_syncs(&self) -> u64 {
+        super::inserted_syncs(&self.smmu.metrics())
     }
 }

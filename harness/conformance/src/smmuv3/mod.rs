@@ -22,6 +22,8 @@ use crate::suite::{Group, Suite};
 pub const SUITE: Suite = Suite {
     name: "smmuv3",
     title: "SMMUv3 against IHI 0070",
+    about: ", and looks at registers, memory, interrupts and DMA only. The section is that of IHI 0070.",
+    basis: "Section",
     groups: &[
         Group { title: "Registers", rows: registers::ROWS },
         Group { title: "Global bypass and SMMUEN", rows: bypass::ROWS },

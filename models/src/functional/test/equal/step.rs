@@ -5,13 +5,10 @@ use proptest::sample::select;
 use spec::smmu::{PageRequest, command};
 
 use super::super::*;
-use crate::cmdqv::knobs::{
-    AllocationOrder, AutoSync, Backlog, GerrornDifference, GuestNhAll, Knobs, RepeatInvalidations,
-    SmmuDisabled, SyncSignal,
-};
-use crate::cmdqv::{CmdqvConfig, SwappedSlots, Vintfs};
+use crate::cmdqv::{CmdqvConfig, Knobs, SwappedSlots, Vintfs};
 use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
+use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
 
 /// What happens next.
@@ -327,29 +324,15 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 }
 
 fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
-    let knobs = (
-        select(&[AllocationOrder::Accept, AllocationOrder::Refuse, AllocationOrder::Hang]),
-        select(&[Backlog::Stop, Backlog::Drain, Backlog::Drop]),
-        select(&[GerrornDifference::Stall, GerrornDifference::StallWithEdge, GerrornDifference::Ignore]),
-        select(&[GuestNhAll::Illegal, GuestNhAll::Legal]),
-        select(&[SyncSignal::AsNone, SyncSignal::Illegal, SyncSignal::Signal]),
-        select(&[SmmuDisabled::Run, SmmuDisabled::Pause]),
-        select(&[AutoSync::On, AutoSync::Off]),
-        prop::bool::weighted(0.2),
-    );
-    (knobs, 1_u8..5, 0_u16..5).prop_map(|(k, burst, extra)| {
-        let repeat_invalidations = if k.7 { RepeatInvalidations::On } else { RepeatInvalidations::Off };
-        let knobs = Knobs {
-            allocation_order: k.0,
-            backlog: k.1,
-            gerrorn_difference: k.2,
-            guest_nh_all: k.3,
-            sync_signal: k.4,
-            smmu_disabled: k.5,
-            auto_sync: k.6,
-            repeat_invalidations,
-            ..Knobs::default()
-        };
+    // Each option is changed or not.
+    let options = prop::collection::vec((prop::bool::weighted(0.4), any::<usize>()), Knobs::TABLE.len());
+    let arbitration = select(&[Policy::RoundRobin, Policy::MainFirst, Policy::OldestFirst]);
+    (options, arbitration, 1_u8..5, 0_u16..5).prop_map(|(options, arbitration, burst, extra)| {
+        let mut knobs = Knobs::default();
+        for (knob, (_, nth)) in Knobs::TABLE.iter().zip(options).filter(|(_, (changed, _))| *changed) {
+            let value = knob.values[nth % knob.values.len()];
+            knobs.set(knob.name, value.name).expect("it is from the table");
+        }
         let prefetch = u16::from(burst) + extra;
         CmdqvConfig {
             vintfs_log2: 2,
@@ -357,6 +340,7 @@ fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
             sids_log2: 1,
             burst,
             prefetch,
+            arbitration,
             knobs,
             ..CmdqvConfig::default()
         }
