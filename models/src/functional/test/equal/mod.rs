@@ -88,7 +88,7 @@ fn the_steps_reach_everything() {
         ("resumed", 30),
         ("complete", 120),
         ("ats_requests", 300),
-        ("micro_tlb.hits", 150),
+        ("micro_tlb.hits", 100),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
         ("walk_updates", 150),
