@@ -130,7 +130,9 @@ impl Psmmu {
     /// Goes on with a look until it ends or has to read.
     fn check(&mut self, mut check: Check, mut input: Input, cx: &mut Context) {
         loop {
-            match check.translation.resume(&self.control, &mut self.caches, input) {
+            let step = check.translation.resume(&self.control, &mut self.caches, input);
+            self.lint_structures(cx);
+            match step {
                 Step::Lookup(unit) => {
                     check.at += self.config.timing.lookup(unit);
                     input = Input::Go;

@@ -238,10 +238,7 @@ impl Psmmu {
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            if !self.caches.lints.is_empty() {
-                let lints = std::mem::take(&mut self.caches.lints);
-                self.lint(lints, cx);
-            }
+            self.lint_structures(cx);
             if step.is_beyond_tlbs() && !flight.missed {
                 if self.tbu.is_page_busy(flight.request()) {
                     self.metrics.merged_misses += 1;
