@@ -546,6 +546,13 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
         Action::Map(args) if !matches!(step.actor, Actor::Host | Actor::Vm(_)) || args.length.0 == 0 => {
             refuse("nothing to map", "the length is zero", "length = \"4 KiB\"");
         }
+        Action::Map(args) if args.demand && step.actor != Actor::Host => {
+            refuse(
+                "guests map on demand for nobody",
+                "only the host has a PRI queue",
+                "remove `demand` or the `actor`",
+            );
+        }
         Action::RegRead(args) if args.width.is_some_and(|w| !w.is_power_of_two()) => {
             refuse(
                 "no such access width",

@@ -189,6 +189,8 @@ pub struct Endpoint {
     pub streams: Vec<u32>,
     /// Can use ATS.
     pub ats: bool,
+    /// Page requests (PRI) that it may have unanswered, if it sends any.
+    pub page_requests: Option<u64>,
     /// Width of PASIDs in bits.
     pub pasid_bits: u64,
     /// Its root complex is coherent including no-snoop.

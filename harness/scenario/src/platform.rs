@@ -285,6 +285,10 @@ record! {
         extra_streams: Vec<u64>;
         /// Can use ATS (has a translation cache of its own).
         ats: bool = "false";
+        /// Sends page requests (PRI) for what it finds not mapped; needs `ats`.
+        pri: bool = "false";
+        /// Page requests that it may have unanswered.
+        page_requests: u64 [1..=512] = "32";
         /// Width of PASIDs in bits, 0 for none.
         pasid_bits: u64 [0..=20] = "0";
         /// Its root complex is coherent including no-snoop (CANWBS).

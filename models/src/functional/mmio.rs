@@ -9,7 +9,7 @@ use crate::bus::{Abort, PhysAddr, Requester};
 use crate::cmdqv::Cmdqv;
 use crate::record::Record;
 use crate::smmu::lint::Lints;
-use crate::smmu::registers::{self, Change, WINDOW, Write};
+use crate::smmu::registers::{Change, Write};
 
 /// What an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl FunctionalSmmu {
         self.metrics.register_reads += 1;
         let value = match place {
             Place::Smmu(offset) => {
-                self.lint(registers::of_access(offset, len.into()), around);
+                self.lint(self.registers.lints_of_access(offset, len.into()), around);
                 self.registers.read(offset, usize::from(len))
             }
             Place::Cmdqv(offset) => {
@@ -63,7 +63,7 @@ impl FunctionalSmmu {
         let value = low_bytes(value, len);
         match place {
             Place::Smmu(offset) => {
-                self.lint(registers::of_access(offset, len.into()), around);
+                self.lint(self.registers.lints_of_access(offset, len.into()), around);
                 let writes = self.registers.write(offset, usize::from(len), value);
                 // Both registers of a wide write (IHI 0070, 6.2) are written before what either begins is over.
                 writes.iter().flatten().for_each(|write| self.stored(write, around));
@@ -81,7 +81,7 @@ impl FunctionalSmmu {
 
     fn place(&self, addr: PhysAddr, around: &mut impl Surroundings) -> Result<Place, Abort> {
         let offset = addr.wrapping_sub(self.config.smmu_base);
-        if offset < WINDOW {
+        if offset < self.config.idr.window() {
             return Ok(Place::Smmu(offset as u32));
         }
         let size = self.cmdqv.as_ref().map_or(0, Cmdqv::size);
@@ -129,6 +129,15 @@ impl FunctionalSmmu {
                 self.main.produced(&self.registers);
                 self.kicked = true;
             }
+            Change::Ecmdq(queue) => {
+                if self.registers.ecmdq(queue).is_changing() {
+                    let (offset, value) = self.registers.complete_ecmdq(queue);
+                    around.record(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+                }
+                self.ecmdqs.written(queue, &self.registers);
+                self.kicked = true;
+            }
+            Change::Operation(group) => self.operate(group, around),
             Change::EventCons => self.retry_unrecorded(),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;

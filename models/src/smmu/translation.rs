@@ -11,6 +11,7 @@
 
 mod configure;
 mod ends;
+mod operation;
 mod stages;
 
 use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
@@ -193,7 +194,7 @@ impl Translation {
         Self {
             request,
             state: State::Begin,
-            may_fill: true,
+            may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
@@ -329,6 +330,7 @@ impl Translation {
                 RequestKind::Ordinary => self.pass(control, Overrides::of_bypass(control.gbpa)),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
+                RequestKind::Operation(_) => unreachable!("SMMUEN does not clear under an operation"),
             };
         }
         match kind {
@@ -356,6 +358,9 @@ impl Translation {
     }
 
     fn identity(&self, features: &Features, overrides: Overrides) -> Outcome {
+        if self.lookup().is_some() {
+            return self.same_address(features);
+        }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };
