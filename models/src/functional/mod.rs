@@ -17,6 +17,7 @@ mod dma;
 mod events;
 mod held;
 mod mmio;
+mod pmcg;
 #[cfg(test)]
 mod test;
 
@@ -37,6 +38,7 @@ use crate::smmu::arbiter::Arbiter;
 use crate::smmu::command_queue::CommandQueue;
 use crate::smmu::engine::Engine;
 use crate::smmu::event_queue::EventQueue;
+use crate::smmu::pmcg::Pmcgs;
 use crate::smmu::registers::Registers;
 use crate::smmu::stalls::Stalls;
 use crate::smmu::{Caches, Control, Features};
@@ -85,6 +87,7 @@ pub struct FunctionalSmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Pmcgs>,
     /// Handshakes of a VINTF that a fault keeps from being enabled.
     stuck: Vec<Ticket>,
 
@@ -113,7 +116,7 @@ impl FunctionalSmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let registers = Registers::new(Features::new(config.idr)?);
         let cmdqv = match &config.cmdqv {
@@ -133,6 +136,7 @@ impl FunctionalSmmu {
             caches: Caches::new(&config.caches),
             registers,
             cmdqv,
+            monitors: config.pmcg.as_ref().map(Pmcgs::new).transpose()?,
             stuck: Vec::new(),
             main: CommandQueue::default(),
             arbiter: Arbiter::default(),
@@ -186,7 +190,9 @@ impl FunctionalSmmu {
     }
     /// Everything counted, by name; without latencies.
     pub fn metrics(&self) -> Vec<(String, u64)> {
-        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false)
+        let mut rows = self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false);
+        rows.extend(self.monitors.as_ref().map(Pmcgs::rows).unwrap_or_default());
+        rows
     }
 
     /// Changes what goes wrong, from now on.

@@ -21,6 +21,7 @@ mod events;
 mod faults;
 mod metrics;
 mod mmio;
+mod pmcg;
 mod tags;
 mod tbu;
 #[cfg(test)]
@@ -50,10 +51,12 @@ use crate::smmu::command_queue::CommandQueue;
 use crate::smmu::engine::{Engine, Sync};
 use crate::smmu::event_queue::EventQueue;
 use crate::smmu::interrupts::{Lines, Source};
+use crate::smmu::pmcg::{PmcgConfig, Unit};
 use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
+use self::pmcg::Monitors;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;
@@ -67,6 +70,8 @@ pub struct PsmmuConfig {
     pub smmu_base: PhysAddr,
     /// The CMDQV block and the first byte of its region, if there is one.
     pub cmdqv: Option<(PhysAddr, CmdqvConfig)>,
+    /// The performance monitors, if there are any.
+    pub pmcg: Option<PmcgConfig>,
     /// ID registers.
     pub idr: IdrProfile,
     /// Sizes of the caches.
@@ -88,6 +93,7 @@ impl PsmmuConfig {
             index,
             smmu_base,
             cmdqv: None,
+            pmcg: None,
             idr: IdrProfile::default(),
             caches: CacheShape::default(),
             lines: Lines::default(),
@@ -130,6 +136,10 @@ pub enum Wake {
     Gbpa,
     /// A CONFIG write of the CMDQV has taken its time.
     Cmdqv(Ticket),
+    /// The Update of IRQ_CTRL of a counter group has taken its time.
+    PmcgIrqCtrl(Unit),
+    /// A counter of cycles may have overflowed.
+    PmcgOverflow,
     /// The command in the engine has been executed.
     Executed,
     /// All that a CMD_SYNC waited for is over, and so is the round through the TBUs.
@@ -191,6 +201,8 @@ enum Pending {
     Event,
     /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
     Message { source: Source, port: Option<usize> },
+    /// The message of a counter group.
+    PmcgMessage(Unit),
 }
 
 /// An SMMUv3 with an optional CMDQV.
@@ -202,6 +214,7 @@ pub struct Psmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Monitors>,
 
     main: CommandQueue,
     arbiter: Arbiter,
@@ -239,7 +252,7 @@ impl Psmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let features = Features::new(config.idr)?;
         let registers = Registers::new(features);
@@ -280,6 +293,7 @@ impl Psmmu {
             tags: Tags::new(),
             triggers: Triggers::new(&config.faults),
             metrics: Metrics::new(ports),
+            monitors: config.pmcg.as_ref().map(Monitors::new).transpose()?,
             cmdqv,
             config,
         };
@@ -356,6 +370,7 @@ impl Psmmu {
             Pending::Message { source, port } => {
                 self.message_done(source, port, response.result.is_err(), cx);
             }
+            Pending::PmcgMessage(unit) => self.pmcg_message_done(unit, response.result.is_err()),
         }
     }
 
@@ -372,6 +387,8 @@ impl Psmmu {
             Wake::Executed => self.executed(cx),
             Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
             Wake::AtcTimeout => self.atc_deadline(cx),
+            Wake::PmcgIrqCtrl(unit) => self.pmcg_irq_ctrl_due(unit),
+            Wake::PmcgOverflow => self.pmcg_alarm(cx),
         }
     }
 }
@@ -393,6 +410,7 @@ impl Component for Psmmu {
         self.write_event(cx);
         self.complete_syncs(cx);
         self.drain(cx);
+        self.drain_pmcgs(cx);
         if std::mem::take(&mut self.kicked) {
             self.serve(cx);
         }

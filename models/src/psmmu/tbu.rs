@@ -14,15 +14,18 @@ use crate::bus::{Abort, Data, Op};
 use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
+use crate::smmu::pmcg::Seen;
 use crate::smmu::stalls::Stalls;
 use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
-struct Flight {
+pub(super) struct Flight {
     id: u64,
     request: DmaRequest,
-    translation: Translation,
+    pub(super) translation: Translation,
+    /// What has been counted of it.
+    pub(super) seen: Seen,
     /// When the endpoint's request arrived.
     since: Time,
     /// When the translation began.
@@ -182,7 +185,8 @@ impl Psmmu {
                 let id = self.window.enter();
                 let at = at.max(cx.now);
                 let (begun, missed, walks) = (cx.now, false, false);
-                let flight = Flight { id, request, translation, since, begun, at, missed, walks };
+                let seen = Seen::default();
+                let flight = Flight { id, request, translation, seen, since, begun, at, missed, walks };
                 self.run(flight, Input::Go, cx);
             } else {
                 self.metrics.slots_full += u64::from(!self.tbu.arrivals.is_empty());
@@ -194,9 +198,15 @@ impl Psmmu {
     /// Lets a translation go on until it ends, or has to wait for something.
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
+            let before = self.before_counting();
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            if step.is_beyond_tlbs() && !flight.missed {
-                if self.tbu.is_page_busy(&flight.request) {
+            let misses = step.is_beyond_tlbs() && !flight.missed;
+            let merged = misses && self.tbu.is_page_busy(&flight.request);
+            if let Some(before) = before {
+                self.count(&mut flight, &step, &before, merged, cx);
+            }
+            if misses {
+                if merged {
                     self.metrics.merged_misses += 1;
                     self.tbu.park(flight, Parked::Page);
                     return;

@@ -4,6 +4,10 @@ use std::fmt;
 
 use crate::bus::PhysAddr;
 
+/// From the registers of a pSMMU to the pages of its performance monitors: beyond all that the architecture puts behind the
+/// registers, and below a CMDQV.
+pub const PMCG_OFFSET: u64 = 0x10_0000;
+
 /// A completer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

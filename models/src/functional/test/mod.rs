@@ -19,8 +19,8 @@ use crate::memory::PhysMem;
 use crate::psmmu::PsmmuConfig;
 use crate::psmmu::test::{
     BASE, BROKEN, CMDQ_CONS, CMDQ_PROD, CMDQEN, CMDQV, COMMANDS, CR0, CR0ACK, DOORBELL, EVENTQ_CONS,
-    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGES, QUEUE_LOG2, SMMUEN, STREAM, STREAMS, TABLES, VMID,
-    leaf, lines, tables,
+    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGES, PMCG, QUEUE_LOG2, SMMUEN, STREAM, STREAMS, TABLES,
+    VMID, leaf, lines, tables,
 };
 use crate::record::Record;
 use crate::smmu::IdrProfile;

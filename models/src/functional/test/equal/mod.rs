@@ -4,6 +4,7 @@
 mod differ;
 mod found;
 mod pair;
+mod pmcg;
 mod step;
 mod traffic;
 
@@ -46,6 +47,8 @@ fn the_steps_reach_everything() {
             *seen.entry(name).or_default() += n;
         }
         *seen.entry("resumed".into()).or_default() += pair.resumed;
+        let overflows = pair.plain.world.interrupts.iter().filter(|i| [91, 92].contains(i));
+        *seen.entry("overflows".into()).or_default() += overflows.count() as u64;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
     for (name, least) in [
@@ -68,6 +71,7 @@ fn the_steps_reach_everything() {
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),
+        ("overflows", 20),
         ("ats_requests", 300),
         ("micro_tlb.hits", 150),
         ("main_tlb.hits", 20),

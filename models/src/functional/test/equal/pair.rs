@@ -161,6 +161,7 @@ impl Pair {
             resumed: 0,
         };
         pair.boot(false);
+        pair.count_no_cycles();
         pair
     }
 
@@ -172,6 +173,11 @@ impl Pair {
         match step {
             Step::Register { offset, wide, value } => self.write(BASE + offset, *wide, *value),
             Step::CmdqvRegister { offset, wide, value } => self.write(CMDQV + offset, *wide, *value),
+            Step::PmcgRegister { .. } | Step::Count { .. } if !self.monitored() => {}
+            Step::PmcgRegister { offset, wide, value } => self.write(PMCG + offset, *wide, *value),
+            Step::Count { tcu, counter, event, filter, value } => {
+                self.count(*tcu, *counter, *event, *filter, *value);
+            }
             Step::Boot { msi } => self.boot(*msi),
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
@@ -230,7 +236,7 @@ impl Pair {
         self.timed.memory.write(at, bytes);
     }
 
-    fn write(&mut self, addr: u64, wide: bool, value: u64) {
+    pub(super) fn write(&mut self, addr: u64, wide: bool, value: u64) {
         let data = if wide { Data::u64(value) } else { Data::u32(value as u32) };
         self.timed.access(addr, Op::Write(data));
         self.timed.run();
