@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{self, Core, Cpu, CpuId, CpuTiming, SignalId};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::interrupt::{self, InterruptConfig, InterruptController};
 use models::memory::{self, Memory, MemoryConfig, PhysMem};
 use models::psmmu::{self, Psmmu, PsmmuConfig};
@@ -78,6 +78,8 @@ pub(crate) struct Bench {
     dma: Vec<DmaResult>,
     /// Invalidations that the endpoints got.
     pub(crate) atc: Vec<AtcInvalidate>,
+    /// Answers to page requests that the endpoints got.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Everything that the hardware told.
     pub(crate) records: Vec<(Time, Record)>,
     /// Everything that software told, after [`Bench::notes`].
@@ -105,6 +107,7 @@ impl Bench {
             signals: BTreeMap::new(),
             dma: Vec::new(),
             atc: Vec::new(),
+            page_responses: Vec::new(),
             records: Vec::new(),
             journal: Journal::new(),
             pages: Pages::new(&[(MEMORY, MEMORY + MEMORY_BYTES / 2)]),
@@ -176,8 +179,16 @@ impl Bench {
 
     /// Sends a DMA and runs until it is answered.
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> DmaResult {
-        let request =
-            DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind: AddressType::Untranslated, op };
+        let request = DmaRequest {
+            endpoint: 0,
+            tag: 0,
+            sid,
+            ssid: None,
+            addr,
+            kind: AddressType::Untranslated,
+            op,
+            unsupported: false,
+        };
         self.dma_request(request)
     }
     pub(crate) fn dma_request(&mut self, request: DmaRequest) -> DmaResult {
@@ -296,6 +307,7 @@ impl Bench {
                 let done = psmmu::In::AtcDone { tag: invalidate.tag, timed_out: false };
                 self.queue.push(at + Time::us(1), Event::Psmmu(done));
             }
+            psmmu::Out::PageResponse(response) => self.page_responses.push(response),
             psmmu::Out::Interrupt { intid } => {
                 self.queue.push(at + HOP, Event::Interrupt(interrupt::In::Edge { intid, smmu: Some(0) }));
             }

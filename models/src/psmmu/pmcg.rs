@@ -2,13 +2,12 @@
 
 use sim::Time;
 
-use super::tbu::Flight;
 use super::{Context, In, Out, Pending, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op};
-use crate::smmu::Step;
 use crate::smmu::caches::CacheStats;
 use crate::smmu::interrupts::Raise;
-use crate::smmu::pmcg::{Change, Each, Page, PmcgConfig, Pmcgs, Unit};
+use crate::smmu::pmcg::{Change, Each, Page, PmcgConfig, Pmcgs, Seen, Unit};
+use crate::smmu::{Step, Translation};
 
 /// The counter groups, and what is under way for them.
 #[derive(Debug)]
@@ -43,21 +42,20 @@ impl Psmmu {
         counting.then_some(self.caches.stats)
     }
 
-    /// Counts one step of a translation. With `merged` only its lookups: another transaction does the rest.
+    /// Counts one step of a translation.
     pub(super) fn count(
         &mut self,
-        flight: &mut Flight,
+        seen: &mut Seen,
+        translation: &Translation,
         step: &Step,
         before: &CacheStats,
-        merged: bool,
         cx: &mut Context,
     ) {
         let cycles = self.cycles(cx.now);
         let lookups = self.caches.stats.since(before);
         let Some(monitors) = &mut self.monitors else { return };
         let passed = monitors.groups.advance(cycles);
-        let step = if merged { &Step::Lookup(crate::smmu::Unit::MicroTlb) } else { step };
-        let raised = monitors.groups.step(&mut flight.seen, &flight.translation, step, lookups);
+        let raised = monitors.groups.step(seen, translation, step, lookups);
         self.raise_overflows(passed, cx);
         self.raise_overflows(raised, cx);
     }

@@ -16,16 +16,16 @@ use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
 use crate::smmu::pmcg::Seen;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
-pub(super) struct Flight {
+struct Flight {
     id: u64,
     request: DmaRequest,
-    pub(super) translation: Translation,
+    translation: Translation,
     /// What has been counted of it.
-    pub(super) seen: Seen,
+    seen: Seen,
     /// When the endpoint's request arrived.
     since: Time,
     /// When the translation began.
@@ -147,6 +147,7 @@ fn request_of(dma: &DmaRequest) -> Request {
         instruction: false,
         privileged: false,
         kind,
+        unsupported: dma.unsupported,
     }
 }
 
@@ -203,7 +204,9 @@ impl Psmmu {
             let misses = step.is_beyond_tlbs() && !flight.missed;
             let merged = misses && self.tbu.is_page_busy(&flight.request);
             if let Some(before) = before {
-                self.count(&mut flight, &step, &before, merged, cx);
+                // Of what another transaction does for it only the lookups are its own.
+                let own = if merged { Step::Lookup(Unit::MainTlb) } else { step };
+                self.count(&mut flight.seen, &flight.translation, &own, &before, cx);
             }
             if misses {
                 if merged {
@@ -320,6 +323,7 @@ impl Psmmu {
                 }
                 self.answer_ats(flight, answer, cx);
             }
+            Outcome::Ppar { .. } => unreachable!("only a page request ends so"),
         }
     }
 
@@ -350,7 +354,7 @@ impl Psmmu {
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
     fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op } = flight.request;
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = flight.request;
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),

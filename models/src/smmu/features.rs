@@ -139,6 +139,8 @@ pub struct Features {
     pub eventqs: u8,
     /// log2 of the entries that the PRI queue may have.
     pub priqs: u8,
+    /// Automatic answers to page requests keep the PASID, whatever STE.PPAR says.
+    pub pps: bool,
     /// What of descriptors the hardware may update.
     pub updates: Updates,
     /// PRIVCFG and INSTCFG act.
@@ -263,6 +265,7 @@ impl Features {
             cmdqs: idr1.cmdqs() as u8,
             eventqs: idr1.eventqs() as u8,
             priqs: idr1.priqs() as u8,
+            pps: idr3.pps(),
             updates,
             attr_perms_ovr: idr1.attr_perms_ovr(),
             had: idr3.had(),

@@ -12,6 +12,8 @@ pub enum RequestKind {
     },
     /// An access to an address that came from ATS.
     AtsTranslated,
+    /// No access: a page request was discarded, and STE.PPAR says how to answer it (IHI 0070, 8.1).
+    PageRequest,
 }
 
 /// One access of a client device, or its request for a translation.
@@ -33,6 +35,8 @@ pub struct Request {
     pub privileged: bool,
     /// How the address is meant.
     pub kind: RequestKind,
+    /// It is none that the SMMU supports (IHI 0070, 7.3.2); meaningless unless memory is accessed.
+    pub unsupported: bool,
 }
 
 impl Request {
@@ -47,6 +51,7 @@ impl Request {
             instruction: false,
             privileged: false,
             kind: RequestKind::Ordinary,
+            unsupported: false,
         }
     }
 

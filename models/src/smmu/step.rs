@@ -146,6 +146,13 @@ pub enum Outcome {
         /// To be recorded.
         event: Option<EventRecord>,
     },
+    /// What a page request was to know.
+    Ppar {
+        /// STE.PPAR, if the stream has a valid STE.
+        ppar: Option<bool>,
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
 }
 
 impl Outcome {
@@ -153,7 +160,10 @@ impl Outcome {
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
             Self::Translated { .. } => None,
-            Self::Abort { event } | Self::ReadZeroWriteIgnored { event } | Self::Ats { event, .. } => event,
+            Self::Abort { event }
+            | Self::ReadZeroWriteIgnored { event }
+            | Self::Ats { event, .. }
+            | Self::Ppar { event, .. } => event,
             Self::Stall { event } => Some(event),
         }
     }

@@ -18,7 +18,7 @@ use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
 use super::caches::Caches;
 use super::config::Tables;
 use super::control::Control;
-use super::fault::Purpose;
+use super::fault::{Purpose, with_access};
 use super::features::Features;
 use super::granule::low_mask;
 use super::request::{Request, RequestKind};
@@ -220,7 +220,7 @@ impl Translation {
         caches: &mut Caches,
         rest: &mut Option<Self>,
     ) -> Option<Outcome> {
-        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
+        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported;
         if ordinary && let Some(outcome) = ask_micro(&request, access_of(&request), caches) {
             return Some(outcome);
         }
@@ -322,8 +322,12 @@ impl Translation {
 
     fn begin(&mut self, control: &Control) -> Step {
         let kind = self.request.kind;
+        if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
+            return self.no_such_transaction();
+        }
         if !control.enabled() {
             return match kind {
+                RequestKind::PageRequest => done(Outcome::Ppar { ppar: None, event: None }),
                 RequestKind::Ordinary if control.gbpa.abort() => done(Outcome::Abort { event: None }),
                 RequestKind::Ordinary => self.pass(control),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
@@ -378,6 +382,12 @@ impl Translation {
         let event = event.with_priv_(self.request.privileged);
         let event = control.features.ats.then_some(event);
         done(Outcome::Ats { answer: AtsAnswer::Unsupported, event })
+    }
+
+    /// Whatever SMMUEN is. Nothing is recorded of an address that came from ATS (IHI 0070, 3.9.1.3).
+    fn no_such_transaction(&self) -> Step {
+        let event = with_access(self.about(EventNumber::F_UUT), &self.request, self.access);
+        done(Outcome::Abort { event: (self.request.kind == RequestKind::Ordinary).then_some(event) })
     }
 
     fn forbidden(&self, control: &Control) -> Step {

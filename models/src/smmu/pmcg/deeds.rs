@@ -49,14 +49,15 @@ impl Seen {
     pub fn step(&mut self, translation: &Translation, step: &Step) -> Deeds {
         let kind = translation.request().kind;
         let request = matches!(kind, RequestKind::AtsRequest { .. });
+        let transaction = matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated);
         let mut deeds = Deeds::default();
         if first(&mut self.arrived) > 0 {
             deeds.ats_requests = u64::from(request);
-            deeds.transactions = u64::from(!request);
+            deeds.transactions = u64::from(transaction);
             deeds.translated = u64::from(kind == RequestKind::AtsTranslated);
         }
         if step.is_beyond_tlbs() && first(&mut self.missed) > 0 {
-            deeds.misses = u64::from(!request);
+            deeds.misses = u64::from(transaction);
         }
         match step {
             Step::Read { .. } if translation.reads_configuration() => {

@@ -33,6 +33,7 @@ impl Translation {
             RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
             RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: if_ats },
         })
     }
 
@@ -49,6 +50,7 @@ impl Translation {
         }
         done(match self.request.kind {
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
             _ => Outcome::Abort { event: None },
         })
     }
@@ -116,6 +118,9 @@ impl Translation {
         let (ste, features) = (self.ste, &control.features);
         if !legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_STE));
+        }
+        if self.request.kind == RequestKind::PageRequest {
+            return done(Outcome::Ppar { ppar: Some(ste.ppar()), event: None });
         }
         let mode = ste.config();
         if mode < mode::BYPASS {

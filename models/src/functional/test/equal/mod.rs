@@ -49,6 +49,7 @@ fn the_steps_reach_everything() {
         *seen.entry("resumed".into()).or_default() += pair.resumed;
         let overflows = pair.plain.world.interrupts.iter().filter(|i| [91, 92].contains(i));
         *seen.entry("overflows".into()).or_default() += overflows.count() as u64;
+        *seen.entry("unsupported".into()).or_default() += pair.unsupported;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
     for (name, least) in [
@@ -56,7 +57,7 @@ fn the_steps_reach_everything() {
         ("commands.ATC_INV", 100),
         ("commands.RESUME", 20),
         ("commands.TLBI_S2_IPA", 100),
-        ("command_errors", 150),
+        ("command_errors", 140),
         ("atc_timeouts", 25),
         ("entries_removed", 200),
         ("events", 300),
@@ -68,12 +69,19 @@ fn the_steps_reach_everything() {
         ("invalidations_dropped", 50),
         ("inserted_syncs", 20),
         ("wake_events", 20),
+        ("page_requests", 300),
+        ("page_requests_overflowed", 100),
+        ("page_requests_discarded", 40),
+        ("page_requests_lost", 3),
+        ("page_responses", 20),
+        ("automatic_page_responses", 100),
+        ("unsupported", 100),
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),
         ("overflows", 20),
         ("ats_requests", 300),
-        ("micro_tlb.hits", 150),
+        ("micro_tlb.hits", 100),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
         ("walk_updates", 150),
