@@ -237,6 +237,7 @@ impl Cmdqv {
             commands: (self.fields.cmdq_max_cmd_batch() as u32).max(1),
             clocks: clocks.into(),
             auto_sync: self.config.knobs.auto_sync == AutoSync::On,
+            policy: self.config.arbitration,
         }
     }
 

@@ -38,9 +38,11 @@ use crate::psmmu::{Metrics, PsmmuConfig, PsmmuFaults, Triggers};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
 use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::Engine;
 use crate::smmu::event_queue::EventQueue;
 use crate::smmu::pmcg::Pmcgs;
+use crate::smmu::ports::Ports;
 use crate::smmu::pri_queue::PriQueue;
 use crate::smmu::registers::Registers;
 use crate::smmu::stalls::Stalls;
@@ -99,6 +101,8 @@ pub struct FunctionalSmmu {
     stuck: Vec<Ticket>,
 
     main: CommandQueue,
+    ecmdqs: Ecmdqs,
+    ports: Ports,
     arbiter: Arbiter,
     engine: Engine,
     /// Present where invalidations must be repeated.
@@ -136,7 +140,9 @@ impl FunctionalSmmu {
             }
             None => None,
         };
-        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let vcmdqs = config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let ports = Ports { vcmdqs, ecmdqs: registers.ecmdqs() };
+        let count = ports.count();
         let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
         let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
         let mut this = Self {
@@ -147,10 +153,12 @@ impl FunctionalSmmu {
             monitors: config.pmcg.as_ref().map(Pmcgs::new).transpose()?,
             stuck: Vec::new(),
             main: CommandQueue::default(),
+            ecmdqs: Ecmdqs::new(ports.ecmdqs),
+            ports,
             arbiter: Arbiter::default(),
-            engine: Engine::new(ports),
-            repeats: erratum.then(|| Repeats::new(ports)),
-            ready: BitVec::repeat(false, ports),
+            engine: Engine::new(count),
+            repeats: erratum.then(|| Repeats::new(count)),
+            ready: BitVec::repeat(false, count),
             kicked: false,
             atc_next: 0,
             held: Held::default(),

@@ -2,6 +2,8 @@
 
 use spec::smmu::EventRecord;
 
+use super::atos::Answer;
+use super::attributes::Attributes;
 use crate::bus::{Abort, Data, PhysAddr};
 
 /// Which stage of translation.
@@ -79,7 +81,8 @@ impl Step {
 /// The answer to an ATS translation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtsAnswer {
-    /// Success; no access where both permissions are false.
+    /// Success; no access where both permissions are false. It has no memory attributes: N is always 0, and of the accesses
+    /// that use it the SMMU passes on what they bring.
     Translation {
         /// First output address of the region (an intermediate address if the stream's ATS is split-stage).
         pa: PhysAddr,
@@ -119,6 +122,8 @@ pub enum Outcome {
         read: bool,
         /// Writes are permitted at the privilege of the request.
         write: bool,
+        /// Memory attributes with which the access leaves.
+        attributes: Attributes,
         /// The translation came from a TLB.
         tlb_hit: bool,
         /// A TLB was filled with it.
@@ -139,6 +144,8 @@ pub enum Outcome {
         /// To be recorded, with STALL set; the STAG is for whoever keeps the stalled accesses.
         event: EventRecord,
     },
+    /// The answer to an operation of software.
+    Operation(Answer),
     /// The answer to a translation request.
     Ats {
         /// The answer.
@@ -159,7 +166,7 @@ impl Outcome {
     /// The record that this outcome asks for.
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
-            Self::Translated { .. } => None,
+            Self::Translated { .. } | Self::Operation(_) => None,
             Self::Abort { event }
             | Self::ReadZeroWriteIgnored { event }
             | Self::Ats { event, .. }

@@ -11,10 +11,12 @@
 
 mod configure;
 mod ends;
+mod operation;
 mod stages;
 
 use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
 
+use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
 use super::control::Control;
@@ -174,6 +176,7 @@ fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<O
             size_log2: found.entry.bits,
             read: found.entry.rights.read(privileged),
             write: found.entry.rights.write(privileged),
+            attributes: found.output(request.attributes),
             tlb_hit: true,
             filled: false,
         }
@@ -191,7 +194,7 @@ impl Translation {
         Self {
             request,
             state: State::Begin,
-            may_fill: true,
+            may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
@@ -264,7 +267,7 @@ impl Translation {
             (State::Probe1, Input::Go) => self.probe1(caches),
             (State::Ipa, Input::Go) => self.ipa_cache(control, caches),
             (State::Probe2, Input::Go) => self.probe2(caches),
-            (State::L1Std, Input::Data(data)) => self.l1std(control, data),
+            (State::L1Std, Input::Data(data)) => self.l1std(control, caches, data),
             (State::Ste, Input::Data(data)) => self.ste(control, caches, data),
             (State::L1Cd, Input::Data(data)) => self.l1cd(control, data),
             (State::Cd, Input::Data(data)) => self.cd(control, caches, data),
@@ -329,9 +332,10 @@ impl Translation {
             return match kind {
                 RequestKind::PageRequest => done(Outcome::Ppar { ppar: None, event: None }),
                 RequestKind::Ordinary if control.gbpa.abort() => done(Outcome::Abort { event: None }),
-                RequestKind::Ordinary => self.pass(control),
+                RequestKind::Ordinary => self.pass(control, Overrides::of_bypass(control.gbpa)),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
+                RequestKind::Operation(_) => unreachable!("SMMUEN does not clear under an operation"),
             };
         }
         match kind {
@@ -341,7 +345,7 @@ impl Translation {
             }
             RequestKind::AtsRequest { .. } if !control.features.ats => self.unsupported(control),
             RequestKind::AtsTranslated if !control.features.ats => self.forbidden(control),
-            RequestKind::AtsTranslated if !control.atschk() => self.pass(control),
+            RequestKind::AtsTranslated if !control.atschk() => self.pass(control, Overrides::NONE),
             _ => {
                 self.state = State::Stream;
                 Step::Lookup(Unit::ConfigCache)
@@ -350,15 +354,18 @@ impl Translation {
     }
 
     /// The address as it is, if there is such an address.
-    fn pass(&self, control: &Control) -> Step {
+    fn pass(&self, control: &Control, overrides: Overrides) -> Step {
         let features = &control.features;
         if !features.reaches(self.request.addr) {
             return done(Outcome::Abort { event: None });
         }
-        done(self.identity(features))
+        done(self.identity(features, overrides))
     }
 
-    const fn identity(&self, features: &Features) -> Outcome {
+    fn identity(&self, features: &Features, overrides: Overrides) -> Outcome {
+        if self.lookup().is_some() {
+            return self.same_address(features);
+        }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };
@@ -368,6 +375,11 @@ impl Translation {
             size_log2: features.oas,
             read: true,
             write: true,
+            attributes: if features.attr_types_ovr {
+                overrides.of(self.request.attributes)
+            } else {
+                self.request.attributes
+            },
             tlb_hit: false,
             filled: false,
         }

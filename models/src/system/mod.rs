@@ -24,7 +24,6 @@ use crate::memory::{self, Memory, MemoryConfig};
 use crate::psmmu::{self, Psmmu, PsmmuConfig};
 use crate::record::Record;
 use crate::smmu::pmcg;
-use crate::smmu::registers::WINDOW;
 use crate::smmuv2::{self, Smmuv2Config, Smmuv2Pair};
 
 /// What a machine consists of.
@@ -137,7 +136,7 @@ impl System {
         windows.extend(config.pairs.iter().map(|(_, p)| (p.base, p.size(), Target::Pair(p.index))));
         for (i, (_, psmmu)) in config.psmmus.iter().enumerate() {
             let target = Target::Psmmu(i as u16);
-            windows.push((psmmu.smmu_base, WINDOW, target));
+            windows.push((psmmu.smmu_base, psmmu.idr.window(), target));
             windows.extend(psmmu.pmcg.map(|pmcg| (pmcg.base, pmcg::REGION, target)));
             windows.extend(
                 psmmu

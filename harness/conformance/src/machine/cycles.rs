@@ -103,6 +103,7 @@ impl Machine for Cycles {
 
     fn step(&mut self, world: &mut World) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
+        world.burn();
         match event {
             Event::Smmu(heard) => self.hear(now, heard, world),
             Event::Memory(transaction) => {

@@ -69,10 +69,19 @@ pub(crate) struct World {
     pub(crate) executed: Vec<(CommandQueue, Command)>,
     /// What software did that is not defined.
     pub(crate) lints: Vec<String>,
+    /// What else observers were told so far.
+    pub(crate) records: Vec<Record>,
+    /// Memory there is: the rest aborts. Everything if there is none.
+    pub(crate) limit: Option<Range<u64>>,
+    /// All addresses alias memory at this base, by these low bits.
+    pub(crate) fold: Option<(u64, u64)>,
+    /// What may still happen before the machine counts as one that never comes to rest. No limit if there is none.
+    pub(crate) fuel: Option<u64>,
 }
 
 impl World {
     fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
+        let addr = self.arrives(addr);
         self.reads.push(addr);
         self.check(addr, into.len())?;
         self.memory.read(addr, into);
@@ -80,6 +89,7 @@ impl World {
     }
 
     fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
+        let addr = self.arrives(addr);
         self.check(addr, bytes.len())?;
         self.writes.push((addr, bytes.to_vec()));
         self.memory.write(addr, bytes);
@@ -88,6 +98,7 @@ impl World {
 
     /// Replaces a word if it is the one expected; says what it was.
     fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        let addr = self.arrives(addr);
         self.check(addr, 8)?;
         let found = self.memory.compare_swap(addr, expected, new);
         if found == expected {
@@ -96,10 +107,13 @@ impl World {
         Ok(found)
     }
 
-    fn check(&self, addr: PhysAddr, len: usize) -> Result<(), Abort> {
-        match self.aborts.range(addr..addr + len as u64).next() {
-            Some(_) => Err(Abort),
-            None => Ok(()),
+    /// Something happens.
+    ///
+    /// # Panics
+    /// The fuel is used up.
+    fn burn(&mut self) {
+        if let Some(fuel) = &mut self.fuel {
+            *fuel = fuel.checked_sub(1).expect("the machine comes to rest");
         }
     }
 
@@ -111,8 +125,20 @@ impl World {
         match record {
             Record::CommandConsumed { queue, executed, .. } => self.executed.push((queue, executed)),
             Record::Lint { text, .. } => self.lints.push(text),
-            _ => {}
+            record => self.records.push(record),
         }
+    }
+
+    /// Where in memory an access ends up.
+    fn arrives(&mut self, addr: PhysAddr) -> PhysAddr {
+        self.burn();
+        self.fold.map_or(addr, |(base, bits)| base | addr & bits)
+    }
+
+    fn check(&self, addr: PhysAddr, len: usize) -> Result<(), Abort> {
+        let end = addr.saturating_add(len as u64);
+        let beyond = self.limit.as_ref().is_some_and(|limit| addr < limit.start || end > limit.end);
+        if beyond || self.aborts.range(addr..end).next().is_some() { Err(Abort) } else { Ok(()) }
     }
 
     fn is_slow(&self, addr: PhysAddr) -> bool {

@@ -65,7 +65,7 @@ pub(crate) mod at {
 pub(crate) const EVENT_LINE: u32 = 74;
 pub(crate) const PAGE_LINE: u32 = 75;
 const SYNC_LINE: u32 = 76;
-const ERROR_LINE: u32 = 77;
+pub(crate) const ERROR_LINE: u32 = 77;
 
 /// What [`Rig::boot`] sets up. Rows change it before.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +203,11 @@ impl Rig {
         let idr = &mut self.config.idr.idr1;
         *idr = edit(IDR1((*idr).into())).0 as u32;
     }
+    /// Makes a machine that is still untouched one with everything that is optional.
+    #[cfg(test)]
+    pub(crate) fn optional(&mut self) {
+        self.config.idr = IdrProfile::OPTIONAL;
+    }
     /// Changes IDR5.
     pub(crate) fn idr5(&mut self, edit: impl FnOnce(IDR5) -> IDR5) {
         let idr = &mut self.config.idr.idr5;
@@ -228,6 +233,11 @@ impl Rig {
     /// Writes a 64-bit register.
     pub(crate) fn write64(&mut self, offset: u64, value: u64) {
         self.access(offset, Op::Write(Data::u64(value)));
+    }
+    /// Writes any number of bytes.
+    #[cfg(test)]
+    pub(crate) fn write_bytes(&mut self, offset: u64, bytes: &[u8]) {
+        self.access(offset, Op::Write(Data::new(bytes)));
     }
     fn access(&mut self, offset: u64, op: Op) -> u64 {
         self.access_at(REGISTERS + offset, op)

@@ -6,6 +6,7 @@ mod commands;
 mod dma;
 mod equal;
 mod faults;
+mod optional;
 mod pages;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ mod cmdqv;
 mod commands;
 mod dma;
 mod faults;
+mod optional;
 mod pages;
 mod pmcg;
 mod trace;

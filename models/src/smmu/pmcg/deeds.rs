@@ -50,6 +50,8 @@ impl Seen {
         let kind = translation.request().kind;
         let request = matches!(kind, RequestKind::AtsRequest { .. });
         let transaction = matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated);
+        // What software asks and what only looks for an STE is no transaction: of it the accesses count alone.
+        let counted = transaction || request;
         let mut deeds = Deeds::default();
         if first(&mut self.arrived) > 0 {
             deeds.ats_requests = u64::from(request);
@@ -62,11 +64,11 @@ impl Seen {
         match step {
             Step::Read { .. } if translation.reads_configuration() => {
                 deeds.structure_accesses = 1;
-                deeds.configurations = first(&mut self.configured);
+                deeds.configurations = u64::from(counted) * first(&mut self.configured);
             }
             Step::Read { .. } | Step::CompareSwap { .. } => {
                 deeds.table_accesses = 1;
-                deeds.walks = first(&mut self.walked);
+                deeds.walks = u64::from(counted) * first(&mut self.walked);
             }
             Step::Lookup(_) | Step::Done(_) => {}
         }

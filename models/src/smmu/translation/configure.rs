@@ -3,12 +3,15 @@
 use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 
+use super::super::atos::Answer;
+use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::config::{self, ContextPlace, Tables};
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
 use super::super::granule::low_mask;
+use super::super::lint;
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
@@ -30,6 +33,7 @@ impl Translation {
     pub(super) fn refuse(&self, control: &Control, event: EventRecord) -> Step {
         let if_ats = control.record_ats().then_some(event);
         done(match self.request.kind {
+            RequestKind::Operation(_) => Outcome::Operation(Answer::Fault(event)),
             RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
             RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
@@ -45,7 +49,7 @@ impl Translation {
     }
 
     pub(super) fn unknown_stream(&self, control: &Control) -> Step {
-        if control.cr2.recinvsid() {
+        if control.cr2.recinvsid() || self.lookup().is_some() {
             return self.refuse(control, self.about(EventNumber::C_BAD_STREAMID));
         }
         done(match self.request.kind {
@@ -90,10 +94,16 @@ impl Translation {
         self.fetch_failed(control, EventNumber::F_STE_FETCH)
     }
 
-    pub(super) fn l1std(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
+    pub(super) fn l1std(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: Result<Data, Abort>,
+    ) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         let l1 = L1Std([data.value()]);
         let split = control.split().unwrap_or(6);
+        caches.lints.add(lint::of_l1std(l1, split));
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
         if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
@@ -107,6 +117,9 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         self.ste = Ste::from_bytes(data.bytes());
         let legal = config::ste_legal(self.ste, &control.features);
+        if legal {
+            caches.lints.add(lint::of_ste(self.ste, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_ste(self.request.sid, self.ste, legal);
         }
@@ -123,6 +136,9 @@ impl Translation {
             return done(Outcome::Ppar { ppar: Some(ste.ppar()), event: None });
         }
         let mode = ste.config();
+        if let Some(step) = self.inadmissible(control) {
+            return step;
+        }
         if mode < mode::BYPASS {
             return self.silent();
         }
@@ -130,15 +146,17 @@ impl Translation {
         match self.request.kind {
             RequestKind::AtsRequest { .. } if eats == 0 => return self.unsupported(control),
             RequestKind::AtsTranslated if eats == 0 => return self.forbidden(control),
-            RequestKind::AtsTranslated if eats == config::EATS_FULL => return self.pass(control),
+            RequestKind::AtsTranslated if eats == config::EATS_FULL => {
+                return self.pass(control, Overrides::NONE);
+            }
             // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
             RequestKind::AtsTranslated => {
                 self.access = Access { instruction: false, privileged: false, ..self.access };
             }
             _ => (),
         }
-        if features.attr_perms_ovr {
-            self.access = self.access.overridden(ste.privcfg(), ste.instcfg());
+        if features.attr_perms_ovr && self.lookup().is_none() {
+            self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
         }
         self.world = config::world(ste, control);
         self.stage2 = mode & 2 != 0;
@@ -147,8 +165,8 @@ impl Translation {
         if self.stage2 {
             self.two.tables = Tables::stage2(ste, features).expect("a legal STE");
         }
-        let translated = self.request.kind == RequestKind::AtsTranslated;
-        match self.substream(control, mode & 1 != 0 && !translated) {
+        let skips = self.request.kind == RequestKind::AtsTranslated || self.is_intermediate();
+        match self.substream(control, mode & 1 != 0 && !skips) {
             Err(fault) => fault,
             Ok(None) => self.without_stage1(features, mode),
             Ok(Some(context)) => {
@@ -190,8 +208,8 @@ impl Translation {
         if !features.reaches(self.request.addr) {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
-        if mode & 2 == 0 {
-            return done(self.identity(features));
+        if mode & 2 == 0 || self.is_virtual_only() {
+            return done(self.identity(features, Overrides::of_stream(self.ste)));
         }
         self.tag.kind = Kind::Ipa;
         self.consult_main()
@@ -242,6 +260,9 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
         self.cd = Cd::from_bytes(data.bytes());
         let legal = config::cd_legal(self.cd, self.ste, self.world, &control.features);
+        if legal {
+            caches.lints.add(lint::of_cd(self.cd, self.world, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_cd(self.request.sid, self.context, self.cd, legal);
         }

@@ -151,6 +151,7 @@ impl Pair {
         if self.monitored() {
             places.extend(self.pmcg_places());
         }
+        places.extend(self.optional_places());
         for place in places {
             let [plain, timed] = self.read(place);
             differ(&format!("register {:#x}", place - BASE), &plain, &timed, all);
@@ -159,7 +160,7 @@ impl Pair {
 
     fn memories(&self, all: &mut Vec<String>) {
         let pages = |base: u64, n: u64| (0..n).map(move |page| base + (page << 12));
-        let rings = (0..8).map(|q| RINGS + (q << 16));
+        let rings = (0..16).map(|q| RINGS + (q << 16));
         let regions =
             pages(COMMANDS, 3).chain(pages(EVENTS, 3)).chain(pages(PAGE_REQUESTS, 3)).chain(pages(PAGES, 16));
         let regions = regions.chain(pages(BUILT, 64));

@@ -5,13 +5,11 @@ use proptest::sample::select;
 use spec::smmu::{PageRequest, command};
 
 use super::super::*;
-use crate::cmdqv::knobs::{
-    AllocationOrder, AutoSync, Backlog, GerrornDifference, GuestNhAll, Knobs, RepeatInvalidations,
-    SmmuDisabled, SyncSignal,
-};
-use crate::cmdqv::{CmdqvConfig, SwappedSlots, Vintfs};
+use super::optional::{Operation, QUEUES, ring};
+use crate::cmdqv::{CmdqvConfig, Knobs, SwappedSlots, Vintfs};
 use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
+use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
 use crate::smmu::pmcg::{self, Each, PmcgConfig};
 
@@ -46,6 +44,12 @@ pub(super) enum Step {
     Answers(bool),
     /// CMD_RESUME or CMD_STALL_TERM for a stream that stalls.
     Resume { sid: u32, stag: u16, action: (bool, bool), all: bool },
+    /// Commands go to an enhanced command queue; `open`: it is set up and enabled before.
+    Enhanced { queue: u8, open: bool, commands: Vec<Command> },
+    /// A register of an enhanced command queue is written.
+    EnhancedRegister { queue: u8, offset: u64, wide: bool, value: u64 },
+    /// Software asks where an address goes.
+    Operation(Operation),
     /// Other faults.
     Faults(Box<PsmmuFaults>),
 }
@@ -323,6 +327,42 @@ fn count() -> impl Strategy<Value = Step> {
         .prop_map(|(tcu, counter, event, filter, value)| Step::Count { tcu, counter, event, filter, value })
 }
 
+fn enhanced() -> impl Strategy<Value = Step> {
+    let bits = (any::<bool>(), any::<bool>(), 0_u64..40)
+        .prop_map(|(en, err, index)| u64::from(en) << 31 | u64::from(err) << 23 | index);
+    let queue = prop_oneof![8 => select(&[0_u8, 6]), 1 => 0..QUEUES];
+    prop_oneof![
+        10 => (queue.clone(), prop::bool::weighted(0.4), prop::collection::vec(one_command(), 1..18))
+            .prop_map(|(queue, open, commands)| Step::Enhanced { queue, open, commands }),
+        1 => (queue.clone(), select(&[8_u64, 0xc]), any::<bool>(), bits)
+            .prop_map(|(queue, offset, wide, value)| Step::EnhancedRegister { queue, offset, wide, value }),
+        1 => (queue, 0_u64..6).prop_map(|(queue, log2)| {
+            Step::EnhancedRegister { queue, offset: 0, wide: true, value: ring(queue) | log2 }
+        }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Step> {
+    // HTTUI, InD, RnW, PnU; instructions are seldom permitted.
+    let flags = (any::<[bool; 3]>(), prop::bool::weighted(0.1)).prop_map(|([httui, rnw, pnu], ind)| {
+        u64::from(httui) << 6 | u64::from(ind) << 7 | u64::from(rnw) << 8 | u64::from(pnu) << 9
+    });
+    let kind = prop_oneof![3 => Just(None), 1 => (0_u64..4).prop_map(Some)];
+    (prop::bool::weighted(0.2), sid(), prop::option::weighted(0.1, 0_u32..5), page(), flags, kind, 4_u32..9)
+        .prop_map(|(virt, sid, ssid, addr, flags, kind, vmid)| {
+            // What the stream has; of a nested one whatever an unrelated number says.
+            let kind = kind.unwrap_or(match sid {
+                2 | 9 => 2,
+                3 | 10 if vmid & 1 == 0 => 3,
+                3 | 10 if vmid == 5 => 2,
+                _ => 1,
+            });
+            let nested = matches!(sid, 3 | 10);
+            let addr = if kind == 2 && nested { addr + 0x1000_0000 } else { addr };
+            Step::Operation(Operation { virt, sid, ssid, addr: addr | kind << 10 | flags, vmid })
+        })
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let queue = prop_oneof![2 => Just(None), 5 => (0_u8..8).prop_map(Some)];
     prop_oneof![
@@ -349,6 +389,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Answers),
         3 => (select(&[8_u32, 9]), 0_u16..3, any::<(bool, bool)>(), prop::bool::weighted(0.2))
             .prop_map(|(sid, stag, action, all)| Step::Resume { sid, stag, action, all }),
+        5 => enhanced(),
+        4 => operation(),
         1 => faults().prop_map(|faults| Step::Faults(Box::new(faults))),
         1 => pmcg_register(),
         5 => count(),
@@ -356,29 +398,15 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 }
 
 fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
-    let knobs = (
-        select(&[AllocationOrder::Accept, AllocationOrder::Refuse, AllocationOrder::Hang]),
-        select(&[Backlog::Stop, Backlog::Drain, Backlog::Drop]),
-        select(&[GerrornDifference::Stall, GerrornDifference::StallWithEdge, GerrornDifference::Ignore]),
-        select(&[GuestNhAll::Illegal, GuestNhAll::Legal]),
-        select(&[SyncSignal::AsNone, SyncSignal::Illegal, SyncSignal::Signal]),
-        select(&[SmmuDisabled::Run, SmmuDisabled::Pause]),
-        select(&[AutoSync::On, AutoSync::Off]),
-        prop::bool::weighted(0.2),
-    );
-    (knobs, 1_u8..5, 0_u16..5).prop_map(|(k, burst, extra)| {
-        let repeat_invalidations = if k.7 { RepeatInvalidations::On } else { RepeatInvalidations::Off };
-        let knobs = Knobs {
-            allocation_order: k.0,
-            backlog: k.1,
-            gerrorn_difference: k.2,
-            guest_nh_all: k.3,
-            sync_signal: k.4,
-            smmu_disabled: k.5,
-            auto_sync: k.6,
-            repeat_invalidations,
-            ..Knobs::default()
-        };
+    // Each option is changed or not.
+    let options = prop::collection::vec((prop::bool::weighted(0.4), any::<usize>()), Knobs::TABLE.len());
+    let arbitration = select(&[Policy::RoundRobin, Policy::MainFirst, Policy::OldestFirst]);
+    (options, arbitration, 1_u8..5, 0_u16..5).prop_map(|(options, arbitration, burst, extra)| {
+        let mut knobs = Knobs::default();
+        for (knob, (_, nth)) in Knobs::TABLE.iter().zip(options).filter(|(_, (changed, _))| *changed) {
+            let value = knob.values[nth % knob.values.len()];
+            knobs.set(knob.name, value.name).expect("it is from the table");
+        }
         let prefetch = u16::from(burst) + extra;
         CmdqvConfig {
             vintfs_log2: 2,
@@ -386,6 +414,7 @@ fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
             sids_log2: 1,
             burst,
             prefetch,
+            arbitration,
             knobs,
             ..CmdqvConfig::default()
         }
@@ -418,7 +447,7 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     };
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
     let updating = IdrProfile { idr0: IdrProfile::STALLING.idr0 | 2 << 6, ..IdrProfile::STALLING };
-    let idr = select(vec![IdrProfile::STALLING, updating]);
+    let idr = select(vec![IdrProfile::STALLING, updating, IdrProfile::OPTIONAL]);
     let parts = (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr, prop::bool::weighted(0.35));
     parts.prop_map(|(caches, cmdqv, faults, idr, monitored)| {
         let cmdqv = cmdqv.map(|cmdqv| (CMDQV, cmdqv));
