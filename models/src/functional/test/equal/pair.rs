@@ -168,6 +168,7 @@ impl Pair {
             unsupported: 0,
         };
         pair.boot(false);
+        pair.count_no_cycles();
         pair
     }
 
@@ -179,6 +180,11 @@ impl Pair {
         match step {
             Step::Register { offset, wide, value } => self.write(BASE + offset, *wide, *value),
             Step::CmdqvRegister { offset, wide, value } => self.write(CMDQV + offset, *wide, *value),
+            Step::PmcgRegister { .. } | Step::Count { .. } if !self.monitored() => {}
+            Step::PmcgRegister { offset, wide, value } => self.write(PMCG + offset, *wide, *value),
+            Step::Count { tcu, counter, event, filter, value } => {
+                self.count(*tcu, *counter, *event, *filter, *value);
+            }
             Step::Boot { msi } => self.boot(*msi),
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
