@@ -5,7 +5,7 @@ use crate::bus::{Abort, Data, PhysAddr};
 use super::caches::Caches;
 use super::control::Control;
 use super::request::Request;
-use super::step::{Input, Outcome, Step};
+use super::step::{Outcome, Step};
 use super::translation::Translation;
 
 /// Where structures and tables are. A closure that reads is such a memory, in which nothing can be updated.
@@ -15,6 +15,13 @@ pub trait TableMemory {
     /// # Errors
     /// Nothing answers there.
     fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort>;
+    /// Reads eight bytes, aligned to as many, as a little-endian word.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn word(&mut self, addr: PhysAddr) -> Result<u64, Abort> {
+        self.read(addr, 8).map(|data| data.value())
+    }
     /// Replaces the word at `addr` by `new` in a single atomic access if it is `expected`; returns what it was.
     ///
     /// # Errors
@@ -38,11 +45,9 @@ pub fn translate_at_once(
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    let mut rest = None;
-    match (Translation::begun(request, control, caches, &mut rest), &mut rest) {
-        (Some(outcome), _) => (outcome, false),
-        (None, Some(translation)) => carry(translation, control, caches, memory),
-        (None, None) => unreachable!("without an outcome there is a translation"),
+    match Translation::in_micro(&request, control, caches) {
+        Some(outcome) => (outcome, false),
+        None => carry(&mut Translation::after_micro(request, control), control, caches, memory),
     }
 }
 
@@ -62,17 +67,27 @@ fn carry(
     caches: &mut Caches,
     mut memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    let (mut input, mut missed) = (Input::Go, false);
+    let mut missed = false;
+    let mut step = translation.go(control, caches, true);
     loop {
-        let step = translation.resume(control, caches, input);
         missed |= step.is_beyond_tlbs();
-        input = match step {
-            Step::Lookup(_) => Input::Go,
-            Step::Read { addr, len } => Input::Data(memory.read(addr, len.into())),
-            Step::CompareSwap { addr, expected, new } => {
-                Input::Data(memory.compare_swap(addr, expected, new).map(Data::u64))
+        step = match step {
+            Step::Lookup(_) => translation.go(control, caches, true),
+            Step::Read { addr, len: 8 } => {
+                let word = memory.word(addr);
+                let word = translation.follow(control, caches, word, |addr| memory.word(addr));
+                translation.word(control, caches, word)
             }
-            Step::Done(outcome) => return (outcome, missed),
+            Step::Read { addr, len } => {
+                translation.structure(control, caches, &memory.read(addr, len.into()))
+            }
+            Step::CompareSwap { addr, expected, new } => {
+                translation.word(control, caches, memory.compare_swap(addr, expected, new))
+            }
+            Step::Done(outcome) => {
+                translation.ended();
+                return (outcome, missed);
+            }
         };
     }
 }

@@ -61,6 +61,12 @@ impl MicroTlb {
         Self { array: Assoc::new(Shape::new(entries, 0)) }
     }
 
+    /// Whether there is a place for anything.
+    #[inline]
+    pub fn keeps(&self) -> bool {
+        self.array.sets() != 0
+    }
+
     /// The translation of a request, if it is here and permits it.
     #[inline]
     pub fn lookup(&self, request: &Request, access: Access) -> Option<&MicroEntry> {

@@ -28,6 +28,7 @@ use super::scope::{AsidMatch, Kind, Scope, TAG_BITS, Tag, TlbScope, World};
 use super::step::{AtsAnswer, Input, Outcome, Step, Unit};
 use super::tlb::Entry;
 use super::walk_cache::TableEntry;
+use crate::bus::{Abort, Data};
 
 /// What the next input is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,13 @@ impl Walk {
         self.level = entry.level + 1;
         self.table = entry.table;
         self.hierarchy = entry.hierarchy;
+    }
+
+    /// The table descriptor found here, for `input`.
+    const fn entry(&self, tag: Tag, input: u64, table: u64) -> TableEntry {
+        let Self { tables, level, hierarchy, .. } = *self;
+        let input = input & low_mask(TAG_BITS) & !low_mask(self.bits());
+        TableEntry { tag, input, granule: tables.granule, level, table, hierarchy }
     }
 
     /// log2 of what the present descriptor covers.
@@ -213,22 +221,19 @@ impl Translation {
         }
     }
 
-    /// A transaction that has just arrived, with the first two steps already taken: its outcome if they are all, else `None`
-    /// and the translation in `rest`. A hit in the micro TLB needs nothing of a [`Translation`].
+    /// The first two steps of an ordinary transaction, if they are all: a hit in the micro TLB needs nothing of a
+    /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
     #[inline]
-    pub fn begun(
-        request: Request,
-        control: &Control,
-        caches: &mut Caches,
-        rest: &mut Option<Self>,
-    ) -> Option<Outcome> {
+    pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
         let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
-        if ordinary && let Some(outcome) = ask_micro(&request, access_of(&request), caches) {
-            return Some(outcome);
-        }
+        if ordinary { ask_micro(request, access_of(request), caches) } else { None }
+    }
+
+    /// A transaction of which [`Translation::in_micro`] does not know the outcome.
+    pub(super) fn after_micro(request: Request, control: &Control) -> Self {
+        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
         let state = if ordinary { State::Stream } else { State::Begin };
-        *rest = Some(Self { state, ..Self::new(request) });
-        None
+        Self { state, ..Self::new(request) }
     }
 
     /// What is being translated.
@@ -253,28 +258,65 @@ impl Translation {
 
     /// Takes one step. Panics if `input` is not what the last step asked for.
     pub fn resume(&mut self, control: &Control, caches: &mut Caches, input: Input) -> Step {
-        let step = match (self.state, input) {
-            (State::Begin, Input::Go) => self.begin(control),
-            (State::Micro, Input::Go) => self.micro(caches),
-            (State::Stream, Input::Go) => self.stream(control, caches),
-            (State::Main, Input::Go) => self.main(control, caches),
-            (State::Probe1, Input::Go) => self.probe1(caches),
-            (State::Ipa, Input::Go) => self.ipa_cache(control, caches),
-            (State::Probe2, Input::Go) => self.probe2(caches),
-            (State::L1Std, Input::Data(data)) => self.l1std(control, data),
-            (State::Ste, Input::Data(data)) => self.ste(control, caches, data),
-            (State::L1Cd, Input::Data(data)) => self.l1cd(control, data),
-            (State::Cd, Input::Data(data)) => self.cd(control, caches, data),
-            (State::Descriptor1, Input::Data(data)) => self.descriptor1(control, caches, data),
-            (State::Descriptor2, Input::Data(data)) => self.descriptor2(control, caches, data),
-            (State::Update1, Input::Data(data)) => self.updated1(control, caches, data),
-            (State::Update2, Input::Data(data)) => self.updated2(control, caches, data),
-            (state, input) => panic!("{input:?} is no answer in state {state:?}"),
+        let step = match input {
+            Input::Go => self.go(control, caches, false),
+            Input::Data(data) if matches!(self.state, State::Ste | State::Cd) => {
+                self.structure(control, caches, &data)
+            }
+            Input::Data(data) => self.word(control, caches, data.map(|data| data.value())),
+            Input::Word(word) => self.word(control, caches, word),
         };
         if matches!(step, Step::Done(_)) {
-            self.state = State::Ended;
+            self.ended();
         }
         step
+    }
+
+    /// The last step was [`Step::Done`].
+    pub(super) const fn ended(&mut self) {
+        self.state = State::Ended;
+    }
+
+    /// [`Translation::resume`] at the start or after a [`Step::Lookup`]. `at_once`: the time of further lookups in walk caches
+    /// is of no interest.
+    pub(super) fn go(&mut self, control: &Control, caches: &mut Caches, at_once: bool) -> Step {
+        match self.state {
+            State::Begin => self.begin(control),
+            State::Micro => self.micro(caches),
+            State::Stream => self.stream(control, caches),
+            State::Main => self.main(control, caches),
+            State::Probe1 => self.probe1(caches, at_once),
+            State::Ipa => self.ipa_cache(control, caches),
+            State::Probe2 => self.probe2(caches, at_once),
+            state => panic!("{:?} is no answer in state {state:?}", Input::Go),
+        }
+    }
+
+    /// [`Translation::resume`] with eight bytes from memory.
+    pub(super) fn word(&mut self, control: &Control, caches: &mut Caches, word: Result<u64, Abort>) -> Step {
+        match self.state {
+            State::Descriptor1 => self.descriptor1(control, caches, word),
+            State::Descriptor2 => self.descriptor2(control, caches, word),
+            State::Update1 => self.updated1(control, caches, word),
+            State::Update2 => self.updated2(control, caches, word),
+            State::L1Std => self.l1std(control, word),
+            State::L1Cd => self.l1cd(control, word),
+            state => panic!("{:?} is no answer in state {state:?}", Input::Word(word)),
+        }
+    }
+
+    /// [`Translation::resume`] with 64 bytes from memory.
+    pub(super) fn structure(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: &Result<Data, Abort>,
+    ) -> Step {
+        match self.state {
+            State::Ste => self.ste(control, caches, data),
+            State::Cd => self.cd(control, caches, data),
+            state => panic!("{data:?} is no answer in state {state:?}"),
+        }
     }
 
     /// Whether what this translation has read so far, or is reading now, may be outdated by an invalidation that is

@@ -59,6 +59,12 @@ impl WalkCache {
         Self { arrays: shapes.map(|levels| levels.map(Assoc::new)) }
     }
 
+    /// Whether there is a place for the table descriptors of a stage and level.
+    #[inline]
+    pub fn keeps(&self, kind: Kind, level: u8) -> bool {
+        self.arrays[stage(kind)][usize::from(level)].sets() != 0
+    }
+
     /// The table descriptor of `level` that covers `addr`.
     pub fn lookup(&self, tag: &Tag, granule: Granule, level: u8, addr: u64) -> Option<&TableEntry> {
         let addr = addr & low_mask(TAG_BITS);

@@ -5,7 +5,8 @@ use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
-use super::super::config::{self, ContextPlace, Tables};
+use super::super::config::{self, ContextPlace};
+use super::super::config_cache::{Context, Stream};
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
@@ -67,9 +68,9 @@ impl Translation {
 
     pub(super) fn stream(&mut self, control: &Control, caches: &mut Caches) -> Step {
         let sid = self.request.sid;
-        if let Some((ste, legal)) = caches.stats.streams.count(caches.config.ste(sid)) {
-            self.ste = ste;
-            return self.configured(control, caches, legal);
+        if let Some(stream) = caches.stats.streams.count(caches.config.stream(sid)) {
+            let stream = *stream;
+            return self.configured(control, caches, &stream);
         }
         if u64::from(sid) >> control.stream_bits() != 0 {
             return self.unknown_stream(control);
@@ -89,9 +90,9 @@ impl Translation {
         self.fetch_failed(control, EventNumber::F_STE_FETCH)
     }
 
-    pub(super) fn l1std(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
-        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
-        let l1 = L1Std([data.value()]);
+    pub(super) fn l1std(&mut self, control: &Control, word: Result<u64, Abort>) -> Step {
+        let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
+        let l1 = L1Std([word]);
         let split = control.split().unwrap_or(6);
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
@@ -102,20 +103,20 @@ impl Translation {
         self.read_stream(control, State::Ste, array + index * 64)
     }
 
-    pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+    pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
-        self.ste = Ste::from_bytes(data.bytes());
-        let legal = config::ste_legal(self.ste, &control.features);
+        let stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
         if self.may_fill {
-            caches.config.insert_ste(self.request.sid, self.ste, legal);
+            caches.config.insert_stream(self.request.sid, stream);
         }
-        self.configured(control, caches, legal)
+        self.configured(control, caches, &stream)
     }
 
     /// The STE is here.
-    pub(super) fn configured(&mut self, control: &Control, caches: &mut Caches, legal: bool) -> Step {
+    fn configured(&mut self, control: &Control, caches: &mut Caches, stream: &Stream) -> Step {
+        self.ste = stream.ste;
         let (ste, features) = (self.ste, &control.features);
-        if !legal {
+        if !stream.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_STE));
         }
         let mode = ste.config();
@@ -142,9 +143,7 @@ impl Translation {
         self.stage2 = mode & 2 != 0;
         self.tag.world = self.world;
         self.tag.vmid = config::vmid(ste, self.world, features);
-        if self.stage2 {
-            self.two.tables = Tables::stage2(ste, features).expect("a legal STE");
-        }
+        self.two.tables = stream.stage2;
         let translated = self.request.kind == RequestKind::AtsTranslated;
         match self.substream(control, mode & 1 != 0 && !translated) {
             Err(fault) => fault,
@@ -196,10 +195,9 @@ impl Translation {
     }
 
     pub(super) fn find_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
-        let cached = caches.config.cd(self.request.sid, self.context);
-        if let Some((cd, legal)) = caches.stats.contexts.count(cached) {
-            self.cd = cd;
-            return self.in_context(control, legal);
+        let cached = caches.config.context(self.request.sid, self.context);
+        if let Some(context) = caches.stats.contexts.count(cached) {
+            return self.in_context(control, context);
         }
         match config::context_place(self.ste, self.context, &control.features) {
             ContextPlace::Cd(addr) => self.fetch_for(Purpose::Cd, addr),
@@ -225,9 +223,9 @@ impl Translation {
         }
     }
 
-    pub(super) fn l1cd(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
-        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
-        let (l1, features) = (L1Cd([data.value()]), &control.features);
+    pub(super) fn l1cd(&mut self, control: &Control, word: Result<u64, Abort>) -> Step {
+        let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
+        let (l1, features) = (L1Cd([word]), &control.features);
         if !l1.v() || !features.reaches(l1.l2ptr()) {
             return self.bad_substream(control);
         }
@@ -236,14 +234,13 @@ impl Translation {
         self.fetch_for(Purpose::Cd, leaf + (u64::from(self.context) & low_mask(split)) * 64)
     }
 
-    pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+    pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
-        self.cd = Cd::from_bytes(data.bytes());
-        let legal = config::cd_legal(self.cd, self.ste, self.world, &control.features);
+        let context = Context::new(Cd::from_bytes(data.bytes()), self.ste, self.world, &control.features);
         if self.may_fill {
-            caches.config.insert_cd(self.request.sid, self.context, self.cd, legal);
+            caches.config.insert_context(self.request.sid, self.context, context);
         }
-        self.in_context(control, legal)
+        self.in_context(control, &context)
     }
 
     /// Which half of the virtual addresses is used.
@@ -261,11 +258,13 @@ impl Translation {
     }
 
     /// The CD is here.
-    pub(super) fn in_context(&mut self, control: &Control, legal: bool) -> Step {
-        if !legal {
+    fn in_context(&mut self, control: &Control, context: &Context) -> Step {
+        self.cd = context.cd;
+        if !context.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_CD));
         }
         let (cd, upper) = (self.cd, self.upper());
+        self.one.tables = context.halves[usize::from(upper)];
         let size = if upper { cd.t1sz() } else { cd.t0sz() };
         let addr = self.request.addr;
         // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.

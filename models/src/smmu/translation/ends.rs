@@ -18,16 +18,18 @@ use super::super::tlb::Entry;
 use super::{Translation, done};
 
 impl Translation {
-    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
+    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: &Entry) -> Step {
         if self.may_fill {
-            caches.main.insert(entry);
-            self.fill_micro(control, caches, &entry);
+            if caches.main.keeps() {
+                caches.main.insert(*entry);
+            }
+            self.fill_micro(control, caches, entry);
         }
-        self.finish(control, &entry, false, self.may_fill)
+        self.finish(control, entry, false, self.may_fill)
     }
 
     pub(super) fn fill_micro(&self, control: &Control, caches: &mut Caches, entry: &Entry) {
-        if !self.may_fill || self.request.kind != RequestKind::Ordinary {
+        if !self.may_fill || self.request.kind != RequestKind::Ordinary || !caches.micro.keeps() {
             return;
         }
         let perms = control.features.attr_perms_ovr;
