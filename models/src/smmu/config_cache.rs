@@ -8,7 +8,7 @@ use super::features::Features;
 use super::scope::{Scope, World};
 
 /// An STE, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stream {
     /// As it was fetched.
     pub ste: Ste,
@@ -27,7 +27,7 @@ impl Stream {
 }
 
 /// A CD, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Context {
     /// As it was fetched.
     pub cd: Cd,

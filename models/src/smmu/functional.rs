@@ -67,17 +67,16 @@ fn carry(
     caches: &mut Caches,
     mut memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    let mut missed = false;
-    let mut step = translation.go(control, caches, true);
+    let (mut step, mut missed) = (translation.go(control, caches), false);
     loop {
         missed |= step.is_beyond_tlbs();
         step = match step {
-            Step::Lookup(_) => translation.go(control, caches, true),
             Step::Read { addr, len: 8 } => {
                 let word = memory.word(addr);
                 let word = translation.follow(control, caches, word, |addr| memory.word(addr));
                 translation.word(control, caches, word)
             }
+            Step::Lookup(_) => translation.go(control, caches),
             Step::Read { addr, len } => {
                 translation.structure(control, caches, &memory.read(addr, len.into()))
             }
@@ -86,7 +85,7 @@ fn carry(
             }
             Step::Done(outcome) => {
                 translation.ended();
-                return (outcome, missed);
+                return (outcome, missed | translation.missed());
             }
         };
     }

@@ -13,11 +13,12 @@ mod configure;
 mod ends;
 mod stages;
 
-use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
+use spec::smmu::{EventNumber, EventRecord};
 
 use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
+use super::config_cache::{Context, Stream};
 use super::control::Control;
 use super::fault::Purpose;
 use super::features::Features;
@@ -61,6 +62,7 @@ struct Walk {
 }
 
 impl Walk {
+    #[inline]
     const fn descriptor(&self, input: u64) -> u64 {
         self.tables.descriptor(self.table, self.level, input)
     }
@@ -140,11 +142,11 @@ pub struct Translation {
     may_span: bool,
     /// After the overrides of the STE.
     access: Access,
-    ste: Ste,
-    cd: Cd,
+    stream: Stream,
+    context: Context,
     world: World,
     /// Index of the context descriptor in use.
-    context: u32,
+    index: u32,
     stage2: bool,
     tag: Tag,
     one: Walk,
@@ -159,6 +161,10 @@ pub struct Translation {
     /// What is being written into the descriptors that `one` and `two` stand at.
     updates: [Update; 2],
     lost_updates: u8,
+    /// Nobody is interested in how long lookups take: once the configuration is there, they are no steps.
+    at_once: bool,
+    /// One that would have been a step was beyond the TLBs.
+    missed: bool,
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
@@ -204,10 +210,10 @@ impl Translation {
             may_fill: true,
             may_span: true,
             access: access_of(&request),
-            ste: Ste::default(),
-            cd: Cd::default(),
+            stream: Stream::default(),
+            context: Context::default(),
             world: World::El1,
-            context: 0,
+            index: 0,
             stage2: false,
             tag: Tag::default(),
             one: Walk::default(),
@@ -218,6 +224,8 @@ impl Translation {
             fetch: 0,
             updates: [Update::default(); 2],
             lost_updates: 0,
+            at_once: false,
+            missed: false,
         }
     }
 
@@ -232,8 +240,12 @@ impl Translation {
     /// A transaction of which [`Translation::in_micro`] does not know the outcome.
     pub(super) fn after_micro(request: Request, control: &Control) -> Self {
         let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
-        let state = if ordinary { State::Stream } else { State::Begin };
-        Self { state, ..Self::new(request) }
+        let mut translation = Self::new(request);
+        translation.at_once = true;
+        if ordinary {
+            translation.state = State::Stream;
+        }
+        translation
     }
 
     /// What is being translated.
@@ -259,7 +271,7 @@ impl Translation {
     /// Takes one step. Panics if `input` is not what the last step asked for.
     pub fn resume(&mut self, control: &Control, caches: &mut Caches, input: Input) -> Step {
         let step = match input {
-            Input::Go => self.go(control, caches, false),
+            Input::Go => self.go(control, caches),
             Input::Data(data) if matches!(self.state, State::Ste | State::Cd) => {
                 self.structure(control, caches, &data)
             }
@@ -272,22 +284,26 @@ impl Translation {
         step
     }
 
+    /// Whether a lookup that was no step was beyond the TLBs.
+    pub(super) const fn missed(&self) -> bool {
+        self.missed
+    }
+
     /// The last step was [`Step::Done`].
     pub(super) const fn ended(&mut self) {
         self.state = State::Ended;
     }
 
-    /// [`Translation::resume`] at the start or after a [`Step::Lookup`]. `at_once`: the time of further lookups in walk caches
-    /// is of no interest.
-    pub(super) fn go(&mut self, control: &Control, caches: &mut Caches, at_once: bool) -> Step {
+    /// [`Translation::resume`] at the start or after a [`Step::Lookup`].
+    pub(super) fn go(&mut self, control: &Control, caches: &mut Caches) -> Step {
         match self.state {
             State::Begin => self.begin(control),
             State::Micro => self.micro(caches),
             State::Stream => self.stream(control, caches),
             State::Main => self.main(control, caches),
-            State::Probe1 => self.probe1(caches, at_once),
+            State::Probe1 => self.probe1(control, caches),
             State::Ipa => self.ipa_cache(control, caches),
-            State::Probe2 => self.probe2(caches, at_once),
+            State::Probe2 => self.probe2(caches),
             state => panic!("{:?} is no answer in state {state:?}", Input::Go),
         }
     }
@@ -300,7 +316,7 @@ impl Translation {
             State::Update1 => self.updated1(control, caches, word),
             State::Update2 => self.updated2(control, caches, word),
             State::L1Std => self.l1std(control, word),
-            State::L1Cd => self.l1cd(control, word),
+            State::L1Cd => self.l1cd(control, caches, word),
             state => panic!("{:?} is no answer in state {state:?}", Input::Word(word)),
         }
     }
@@ -330,7 +346,7 @@ impl Translation {
         };
         match scope {
             Scope::Streams { .. } => scope.covers_stream(self.request.sid),
-            Scope::Contexts { .. } => configured && scope.covers_context(self.request.sid, self.context),
+            Scope::Contexts { .. } => configured && scope.covers_context(self.request.sid, self.index),
             Scope::Translations(scope) => configured && self.uses(scope),
         }
     }

@@ -67,9 +67,13 @@ impl WalkCache {
 
     /// The table descriptor of `level` that covers `addr`.
     pub fn lookup(&self, tag: &Tag, granule: Granule, level: u8, addr: u64) -> Option<&TableEntry> {
+        let array = &self.arrays[stage(tag.kind)][usize::from(level)];
+        if array.is_empty() {
+            return None;
+        }
         let addr = addr & low_mask(TAG_BITS);
         let bits = granule.shift(level);
-        self.arrays[stage(tag.kind)][usize::from(level)].find(addr >> bits, |e| {
+        array.find(addr >> bits, |e| {
             (addr ^ e.input) >> bits == 0 && e.granule == granule && same_owner(&e.tag, tag)
         })
     }

@@ -19,14 +19,18 @@ use super::{LOST_UPDATES_MAX, State, Translation, Update};
 use crate::bus::{Abort, PhysAddr};
 
 impl Translation {
-    pub(super) fn consult_main(&mut self) -> Step {
+    pub(super) fn consult_main(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        if self.at_once {
+            return self.main(control, caches);
+        }
         self.state = State::Main;
         Step::Lookup(Unit::MainTlb)
     }
 
     /// Whether stage 1 answers a translation request alone.
     pub(super) fn split(&self) -> bool {
-        self.ste.eats() == config::EATS_SPLIT && matches!(self.request.kind, RequestKind::AtsRequest { .. })
+        self.stream.ste.eats() == config::EATS_SPLIT
+            && matches!(self.request.kind, RequestKind::AtsRequest { .. })
     }
 
     /// Whether these rights are enough to go on.
@@ -60,7 +64,7 @@ impl Translation {
     /// R and W of a translation completion.
     pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
         let p = self.access.privileged;
-        let instruction = self.ste.instcfg() == 3 && self.access.instruction;
+        let instruction = self.stream.ste.instcfg() == 3 && self.access.instruction;
         (if instruction { rights.execute(p) } else { rights.read(p) }, rights.write(p))
     }
 
@@ -74,29 +78,31 @@ impl Translation {
             return self.finish(control, &entry, true, false);
         }
         if self.tag.kind == Kind::Ipa {
-            return self.ask_stage2(Purpose::Input, addr);
+            return self.ask_stage2(control, caches, Purpose::Input, addr);
         }
-        if config::walks_disabled(self.cd, self.upper(), self.world) {
+        if config::walks_disabled(self.context.cd, self.upper(), self.world) {
             return self.fault1(EventNumber::F_TRANSLATION);
         }
         if self.one.tables.level == 3 {
             self.one.restart();
-            return self.read1();
+            return self.read1(control, caches);
         }
         self.one.level = 2;
-        self.probe(StageIndex::One)
+        self.seek1(control, caches)
     }
 
-    pub(super) fn probe(&mut self, stage: StageIndex) -> Step {
-        let (state, level) = match stage {
-            StageIndex::One => (State::Probe1, self.one.level),
-            StageIndex::Two => (State::Probe2, self.two.level),
-        };
-        self.state = state;
-        Step::Lookup(Unit::WalkCache { stage, level })
+    /// Looks for a table descriptor of stage 1 at the present level.
+    #[inline]
+    fn seek1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        if self.at_once {
+            self.missed = true;
+            return self.probe1(control, caches);
+        }
+        self.state = State::Probe1;
+        Step::Lookup(Unit::WalkCache { stage: StageIndex::One, level: self.one.level })
     }
 
-    pub(super) fn probe1(&mut self, caches: &mut Caches, at_once: bool) -> Step {
+    pub(super) fn probe1(&mut self, control: &Control, caches: &mut Caches) -> Step {
         loop {
             let (level, addr) = (self.one.level, self.request.addr);
             let found = caches.walk.lookup(&self.tag, self.one.tables.granule, level, addr);
@@ -104,19 +110,19 @@ impl Translation {
                 Some(entry) => self.one.below(entry),
                 None if level > self.one.tables.level => {
                     self.one.level -= 1;
-                    if at_once {
+                    if self.at_once {
                         continue;
                     }
-                    return self.probe(StageIndex::One);
+                    return self.seek1(control, caches);
                 }
                 None => self.one.restart(),
             }
-            return self.read1();
+            return self.read1(control, caches);
         }
     }
 
-    pub(super) fn read1(&mut self) -> Step {
-        self.fetch_for(Purpose::Table, self.one.descriptor(self.request.addr))
+    pub(super) fn read1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        self.fetch_for(control, caches, Purpose::Table, self.one.descriptor(self.request.addr))
     }
 
     pub(super) fn descriptor1(
@@ -131,7 +137,7 @@ impl Translation {
             Descriptor::AddressSize => self.fault1(EventNumber::F_ADDR_SIZE),
             Descriptor::Table { next, table } => {
                 self.descend(caches, StageIndex::One, next, table);
-                self.read1()
+                self.read1(control, caches)
             }
             Descriptor::Leaf { output, raw } => self.at_leaf1(control, caches, output, Leaf1([raw])),
         }
@@ -139,7 +145,7 @@ impl Translation {
 
     /// The walk of stage 1 has come to a leaf.
     fn at_leaf1(&mut self, control: &Control, caches: &mut Caches, output: u64, raw: Leaf1) -> Step {
-        let (features, cd, addr) = (&control.features, self.cd, self.request.addr);
+        let (features, cd, addr) = (&control.features, self.context.cd, self.request.addr);
         if !raw.af() && !cd.ha() && !cd.affd() {
             return self.fault1(EventNumber::F_ACCESS);
         }
@@ -163,7 +169,7 @@ impl Translation {
             self.updates[0] = Update::of(raw.0[0], leaf.0[0], &self.one.tables);
             // The word that was read is where the outstanding access went.
             return match self.stage2 {
-                true => self.ask_stage2(Purpose::Update, self.one.descriptor(addr)),
+                true => self.ask_stage2(control, caches, Purpose::Update, self.one.descriptor(addr)),
                 false => self.compare_swap(StageIndex::One, self.fetch),
             };
         }
@@ -175,7 +181,7 @@ impl Translation {
         let attributes = LeafAttributes::Stage1(Attributes::stage1(raw, cd.mair()));
         self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, attributes, ..leaf };
         if self.stage2 {
-            return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
+            return self.ask_stage2(control, caches, Purpose::Input, self.leaf1.translate(addr));
         }
         let entry = self.leaf1;
         self.complete(control, caches, &entry)
@@ -272,14 +278,24 @@ impl Translation {
         }
     }
 
-    pub(super) fn ask_stage2(&mut self, purpose: Purpose, ipa: u64) -> Step {
+    pub(super) fn ask_stage2(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        purpose: Purpose,
+        ipa: u64,
+    ) -> Step {
         self.purpose = purpose;
         self.ipa = ipa;
         if ipa >> self.two.tables.input_bits != 0 {
             return self.fault2(EventNumber::F_TRANSLATION);
         }
         if self.tag.kind == Kind::Ipa {
-            return self.walk2();
+            return self.walk2(caches);
+        }
+        if self.at_once {
+            self.missed = true;
+            return self.ipa_cache(control, caches);
         }
         self.state = State::Ipa;
         Step::Lookup(Unit::IpaCache)
@@ -291,20 +307,31 @@ impl Translation {
             found.filter(|e| self.suffices2(e) && (self.purpose != Purpose::Input || self.is_enough(e)));
         match caches.stats.ipa.count(found) {
             Some(entry) => self.after_stage2(control, caches, entry),
-            None => self.walk2(),
+            None => self.walk2(caches),
         }
     }
 
-    pub(super) fn walk2(&mut self) -> Step {
+    pub(super) fn walk2(&mut self, caches: &mut Caches) -> Step {
         if self.two.tables.level == 3 {
             self.two.restart();
             return self.read2();
         }
         self.two.level = 2;
-        self.probe(StageIndex::Two)
+        self.seek2(caches)
     }
 
-    pub(super) fn probe2(&mut self, caches: &mut Caches, at_once: bool) -> Step {
+    /// Looks for a table descriptor of stage 2 at the present level.
+    #[inline]
+    fn seek2(&mut self, caches: &mut Caches) -> Step {
+        if self.at_once {
+            self.missed = true;
+            return self.probe2(caches);
+        }
+        self.state = State::Probe2;
+        Step::Lookup(Unit::WalkCache { stage: StageIndex::Two, level: self.two.level })
+    }
+
+    pub(super) fn probe2(&mut self, caches: &mut Caches) -> Step {
         let tag = self.tag2();
         loop {
             let level = self.two.level;
@@ -313,10 +340,10 @@ impl Translation {
                 Some(entry) => self.two.below(entry),
                 None if level > self.two.tables.level => {
                     self.two.level -= 1;
-                    if at_once {
+                    if self.at_once {
                         continue;
                     }
-                    return self.probe(StageIndex::Two);
+                    return self.seek2(caches);
                 }
                 None => self.two.restart(),
             }
@@ -337,7 +364,7 @@ impl Translation {
             Purpose::Update => Access::UPDATE,
             Purpose::L1Cd | Purpose::Cd | Purpose::Table => Access::WALK,
         };
-        entry.rights.permits(walk) && !(entry.attributes.is_stage2_device() && self.ste.s2ptw())
+        entry.rights.permits(walk) && !(entry.attributes.is_stage2_device() && self.stream.ste.s2ptw())
     }
 
     /// Whether the page that stage 2 leads to becomes dirty.
@@ -374,7 +401,7 @@ impl Translation {
 
     /// The walk of stage 2 has come to a leaf.
     fn at_leaf2(&mut self, control: &Control, caches: &mut Caches, output: u64, raw: Leaf2) -> Step {
-        let (features, ste) = (&control.features, self.ste);
+        let (features, ste) = (&control.features, self.stream.ste);
         if !raw.af() && !ste.s2ha() && !ste.s2affd() {
             return self.fault2(EventNumber::F_ACCESS);
         }
