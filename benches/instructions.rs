@@ -15,7 +15,7 @@ const KINDS: [(&str, u32, bool); 4] =
 fn reads(timed: bool, (_, sid, walks): (&str, u32, bool)) -> Box<dyn FnMut(u64)> {
     let shape = |shape: &mut CacheShape| {
         if walks {
-            walks_only(shape)
+            walks_only(shape);
         }
     };
     let iova = first_page(sid) + 0x1000;
