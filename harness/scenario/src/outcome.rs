@@ -33,6 +33,8 @@ pub struct Outcome {
     pub metrics: BTreeMap<String, Value>,
     /// What the oracle found, expected or not.
     pub findings: Vec<Finding>,
+    /// What software did that the architecture leaves open or reserves (`docs/lints.md`), by pSMMU.
+    pub lints: Vec<Lint>,
     /// What steps said.
     pub notes: Vec<String>,
 }
@@ -87,6 +89,17 @@ pub struct Finding {
     pub summary: String,
     /// Cause by cause, oldest first.
     pub story: Vec<String>,
+}
+
+/// Something that software did, of which the architecture does not say what comes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    /// The pSMMU it was done to.
+    pub psmmu: String,
+    /// What, and what the model did then.
+    pub text: String,
+    /// How often.
+    pub count: u64,
 }
 
 /// The value of a metric.

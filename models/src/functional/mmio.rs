@@ -8,7 +8,8 @@ use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, PhysAddr, Requester};
 use crate::cmdqv::Cmdqv;
 use crate::record::Record;
-use crate::smmu::registers::{Change, WINDOW, Write};
+use crate::smmu::lint::Lints;
+use crate::smmu::registers::{Change, Write};
 
 /// What an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,10 @@ impl FunctionalSmmu {
         let place = self.place(addr, around)?;
         self.metrics.register_reads += 1;
         let value = match place {
-            Place::Smmu(offset) => self.registers.read(offset, usize::from(len)),
+            Place::Smmu(offset) => {
+                self.lint(self.registers.lints_of_access(offset, len.into()), around);
+                self.registers.read(offset, usize::from(len))
+            }
             Place::Cmdqv(offset) => {
                 let mut value = 0;
                 self.with_cmdqv(around, |cmdqv| value = cmdqv.read(offset, len));
@@ -59,6 +63,7 @@ impl FunctionalSmmu {
         let value = low_bytes(value, len);
         match place {
             Place::Smmu(offset) => {
+                self.lint(self.registers.lints_of_access(offset, len.into()), around);
                 let writes = self.registers.write(offset, usize::from(len), value);
                 // Both registers of a wide write (IHI 0070, 6.2) are written before what either begins is over.
                 writes.iter().flatten().for_each(|write| self.stored(write, around));
@@ -76,7 +81,7 @@ impl FunctionalSmmu {
 
     fn place(&self, addr: PhysAddr, around: &mut impl Surroundings) -> Result<Place, Abort> {
         let offset = addr.wrapping_sub(self.config.smmu_base);
-        if offset < WINDOW {
+        if offset < self.config.idr.window() {
             return Ok(Place::Smmu(offset as u32));
         }
         let size = self.cmdqv.as_ref().map_or(0, Cmdqv::size);
@@ -97,9 +102,14 @@ impl FunctionalSmmu {
     fn stored(&self, write: &Write, around: &mut impl Surroundings) {
         let smmu = self.smmu();
         around.record(Record::SmmuRegister { smmu, offset: write.offset, value: write.value });
-        if let Some(text) = write.lint() {
-            around.record(Record::Lint { smmu, text });
-        }
+        self.lint(write.lints, around);
+    }
+
+    /// Tells observers what software should not have done.
+    pub(super) fn lint(&self, lints: Lints, around: &mut impl Surroundings) {
+        lints
+            .iter()
+            .for_each(|lint| around.record(Record::Lint { smmu: self.smmu(), text: lint.to_string() }));
     }
 
     fn changed(&mut self, write: &Write, around: &mut impl Surroundings) {
@@ -119,6 +129,15 @@ impl FunctionalSmmu {
                 self.main.produced(&self.registers);
                 self.kicked = true;
             }
+            Change::Ecmdq(queue) => {
+                if self.registers.ecmdq(queue).is_changing() {
+                    let (offset, value) = self.registers.complete_ecmdq(queue);
+                    around.record(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+                }
+                self.ecmdqs.written(queue, &self.registers);
+                self.kicked = true;
+            }
+            Change::Operation(group) => self.operate(group, around),
             Change::EventCons => self.retry_unrecorded(),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;

@@ -10,14 +10,16 @@ use super::Psmmu;
 use crate::cmdqv::Cmdqv;
 use crate::smmu::caches::{CacheStats, Hits};
 use crate::smmu::event_queue::Verdict;
+use crate::smmu::ports::{Port, Ports};
 
 /// Counters and latencies since reset.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Commands executed, by opcode.
     pub commands: BTreeMap<u8, u64>,
-    /// Commands executed, by queue: 0 the SMMU's own, 1 and up the VCMDQs.
+    /// Commands executed, by queue: 0 the SMMU's own, 1 and up the VCMDQs, then the enhanced command queues.
     pub by_queue: Vec<u64>,
+    ports: Ports,
     /// Reads of queue entries.
     pub command_fetches: u64,
     /// Times that a queue stopped.
@@ -27,7 +29,7 @@ pub struct Metrics {
     /// From the issue of a CMD_SYNC until CONS passes it.
     pub sync_latency: Latency,
     pub(super) syncs_started: BTreeMap<usize, Time>,
-    /// Wake-up events of CMD_SYNC (SIG_SEV).
+    /// Wake-up events: of CMD_SYNC (SIG_SEV), and of enhanced command queues that have room again.
     pub wake_events: u64,
     /// Invalidations that a fault of the environment or an erratum swallowed.
     pub invalidations_dropped: u64,
@@ -43,6 +45,18 @@ pub struct Metrics {
     pub events_discarded: u64,
     /// Event records lost by an abort or a fault of the environment.
     pub events_lost: u64,
+    /// Page requests committed.
+    pub page_requests: u64,
+    /// Page requests dropped because the PRI queue was full, or stood still after an overflow.
+    pub page_requests_overflowed: u64,
+    /// Page requests dropped because the PRI queue was off or had failed.
+    pub page_requests_discarded: u64,
+    /// Page requests lost by an abort.
+    pub page_requests_lost: u64,
+    /// Answers to page requests by CMD_PRI_RESP.
+    pub page_responses: u64,
+    /// Answers to page requests by the SMMU itself.
+    pub automatic_page_responses: u64,
     /// Global errors that became active.
     pub global_errors: u64,
     /// Interrupts sent.
@@ -78,8 +92,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(ports: usize) -> Self {
-        Self { by_queue: vec![0; ports], ..Self::default() }
+    pub(crate) fn new(ports: Ports) -> Self {
+        Self { by_queue: vec![0; ports.count()], ports, ..Self::default() }
     }
     pub(crate) fn count_command(&mut self, port: usize, op: Opcode) {
         *self.commands.entry(op.0).or_default() += 1;
@@ -94,8 +108,21 @@ impl Metrics {
         } += 1;
     }
 
+    /// What became of a page request.
+    pub(crate) fn count_page_request(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Committed => &mut self.page_requests,
+            Verdict::Overflowed => &mut self.page_requests_overflowed,
+            Verdict::Discarded => &mut self.page_requests_discarded,
+        } += 1;
+    }
+    /// An answer to page requests.
+    pub(crate) fn count_page_response(&mut self, automatic: bool) {
+        *if automatic { &mut self.automatic_page_responses } else { &mut self.page_responses } += 1;
+    }
+
     /// Everything counted, by name: latencies (in picoseconds) if there is time, queues only if they had commands,
-    /// updates of descriptors only if there were any.
+    /// updates of descriptors and what concerns page requests only if there were any.
     pub(crate) fn rows(&self, caches: &CacheStats, cmdqv: Option<&Cmdqv>, timed: bool) -> Vec<(String, u64)> {
         let m = self;
         let mut rows: Vec<(String, u64)> = Vec::new();
@@ -104,9 +131,10 @@ impl Metrics {
             row(&format!("commands.{}", Opcode(*op)), *n);
         }
         for (port, n) in m.by_queue.iter().enumerate().filter(|(_, n)| **n > 0) {
-            match port {
-                0 => row("queue.main.commands", *n),
-                _ => row(&format!("queue.vcmdq{}.commands", port - 1), *n),
+            match m.ports.of(port) {
+                Port::Main => row("queue.main.commands", *n),
+                Port::Vcmdq(queue) => row(&format!("queue.vcmdq{queue}.commands"), *n),
+                Port::Ecmdq(queue) => row(&format!("queue.ecmdq{queue}.commands"), *n),
             }
         }
         for (name, value) in [
@@ -137,8 +165,18 @@ impl Metrics {
         ] {
             row(name, value);
         }
-        if m.walk_updates > 0 {
-            row("walk_updates", m.walk_updates);
+        for (name, value) in [
+            ("walk_updates", m.walk_updates),
+            ("page_requests", m.page_requests),
+            ("page_requests_overflowed", m.page_requests_overflowed),
+            ("page_requests_discarded", m.page_requests_discarded),
+            ("page_requests_lost", m.page_requests_lost),
+            ("page_responses", m.page_responses),
+            ("automatic_page_responses", m.automatic_page_responses),
+        ] {
+            if value > 0 {
+                row(name, value);
+            }
         }
         let stats = caches;
         let mut hits = |name: &str, hits: Hits| {

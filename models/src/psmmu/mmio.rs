@@ -7,8 +7,10 @@ use spec::smmu::{GlobalError, Page0};
 use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
+use crate::smmu::atos::Group;
 use crate::smmu::interrupts::Source;
-use crate::smmu::registers::{Change, WINDOW, Write};
+use crate::smmu::lint::Lints;
+use crate::smmu::registers::{Change, Write};
 
 impl Psmmu {
     /// An access to the register pages or to the CMDQV's region.
@@ -16,7 +18,7 @@ impl Psmmu {
         let offset = transaction.addr.wrapping_sub(self.config.smmu_base);
         let cmdqv = self.config.cmdqv.as_ref().map(|(base, _)| transaction.addr.wrapping_sub(*base));
         let size = self.cmdqv.as_ref().map_or(0, crate::cmdqv::Cmdqv::size);
-        let result = if offset < WINDOW {
+        let result = if offset < self.config.idr.window() {
             self.access_smmu(offset as u32, &transaction.op, cx)
         } else if let Some(offset) = cmdqv.filter(|&offset| offset < size) {
             self.access_cmdqv(offset, &transaction.op, cx)
@@ -33,10 +35,12 @@ impl Psmmu {
         match op {
             Op::Read { len } => {
                 self.metrics.register_reads += 1;
+                self.lint(self.registers.lints_of_access(offset, usize::from(*len)), cx);
                 Ok(answer(self.registers.read(offset, usize::from(*len)), *len))
             }
             Op::Write(data) => {
                 self.metrics.register_writes += 1;
+                self.lint(self.registers.lints_of_access(offset, data.len()), cx);
                 let writes = self.registers.write(offset, data.len(), data.value());
                 writes.into_iter().flatten().for_each(|write| self.changed(write, cx));
                 Ok(Data::EMPTY)
@@ -66,9 +70,7 @@ impl Psmmu {
 
     fn changed(&mut self, write: Write, cx: &mut Context) {
         cx.note(Record::SmmuRegister { smmu: self.smmu(), offset: write.offset, value: write.value });
-        if let Some(text) = write.lint() {
-            cx.note(Record::Lint { smmu: self.smmu(), text });
-        }
+        self.lint(write.lints, cx);
         let update = self.config.timing.update;
         let wake = |wake, cx: &mut Context| cx.wake(update, In::Wake(wake));
         match write.change {
@@ -85,12 +87,25 @@ impl Psmmu {
                 self.main.produced(&self.registers);
                 self.kicked = true;
             }
+            Change::Ecmdq(queue) => {
+                self.ecmdqs.written(queue, &self.registers);
+                if self.registers.ecmdq(queue).is_changing() {
+                    wake(Wake::Ecmdq(queue), cx);
+                }
+                self.kicked = true;
+            }
+            Change::Operation(group) => self.operate(group, cx),
             Change::EventCons => self.retry_unrecorded(cx.now),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;
                 self.retry_unrecorded(cx.now);
             }
         }
+    }
+
+    /// Tells observers what software should not have done.
+    pub(super) fn lint(&self, lints: Lints, cx: &mut Context) {
+        lints.iter().for_each(|lint| cx.note(Record::Lint { smmu: self.smmu(), text: lint.to_string() }));
     }
 
     /// Completes the Updates whose conditions hold.
@@ -100,6 +115,21 @@ impl Psmmu {
         }
         if self.draining_irq != 0 {
             self.drain_irq_ctrl(cx);
+        }
+        if !self.draining_ecmdqs.is_empty() {
+            self.drain_ecmdqs(cx);
+        }
+    }
+
+    /// ENACK follows, unless a queue is to be disabled in the middle of a command.
+    fn drain_ecmdqs(&mut self, cx: &mut Context) {
+        let ecmdqs = &self.ecmdqs;
+        let due: Vec<_> = self.draining_ecmdqs.extract_if(.., |queue| !ecmdqs.is_executing(*queue)).collect();
+        for queue in due {
+            let (offset, value) = self.registers.complete_ecmdq(queue);
+            self.ecmdqs.acknowledged(queue, &self.registers);
+            cx.note(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+            self.kicked = true;
         }
     }
 
@@ -112,6 +142,13 @@ impl Psmmu {
         }
         if due.eventqen() && !cr0.eventqen() && !self.events.is_idle() {
             held = held.with_eventqen(true);
+        }
+        // SMMUEN=0 disables the PRI queue, too, and waits for operations of software.
+        if !self.pages.is_written() {
+            held = held.with_priqen(due.priqen() && !cr0.priqen()).with_smmuen(due.smmuen() && !cr0.smmuen());
+        }
+        if Group::ALL.iter().any(|group| self.registers.is_operating(*group)) {
+            held = held.with_smmuen(due.smmuen() && !cr0.smmuen());
         }
         let fields = due.0 & !held.0;
         self.draining = held.0;
@@ -142,6 +179,9 @@ impl Psmmu {
         }
         if due.eventq_irqen() && !ctrl.eventq_irqen() && outstanding(Source::Event) {
             held = held.with_eventq_irqen(true);
+        }
+        if due.priq_irqen() && !ctrl.priq_irqen() && outstanding(Source::Page) {
+            held = held.with_priq_irqen(true);
         }
         let fields = due.0 & !held.0;
         self.draining_irq = held.0;

@@ -9,6 +9,7 @@
 //!                      | one command at a time
 //!                     engine --> caches, endpoints' ATCs, CMD_SYNC --> CONS, message
 //!   events, global errors --> Event queue in memory --> message or edge
+//!   endpoint --PageRequest--> PRI queue in memory --> message or edge; or PageResponse
 //! ```
 //! What the parts do is in [`crate::smmu`] and [`crate::cmdqv`], which know no time; here the cycles of [`PsmmuTiming`] are
 //! charged and wishes become messages.
@@ -21,6 +22,7 @@ mod events;
 mod faults;
 mod metrics;
 mod mmio;
+mod pages;
 mod tags;
 mod tbu;
 #[cfg(test)]
@@ -28,32 +30,37 @@ pub(crate) mod test;
 mod timing;
 mod window;
 
+pub(crate) use commands::is_off;
 pub(crate) use faults::Triggers;
 pub use faults::{PsmmuFaults, Which, WhichCommands};
 pub use metrics::Metrics;
 pub use timing::PsmmuTiming;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitvec::vec::BitVec;
 use sim::{Component, Cx, Time};
 use spec::smmu::page0::GBPA;
-use spec::smmu::{CommandError, Page0};
+use spec::smmu::{CommandError, Page0, PageRequest};
 
 use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
 use crate::cmdqv::knobs::RepeatInvalidations;
 use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
-use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
+use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
+use crate::smmu::atos::Group;
 use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::{Engine, Sync};
 use crate::smmu::event_queue::EventQueue;
 use crate::smmu::interrupts::{Lines, Source};
+use crate::smmu::ports::Ports;
 use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
+use self::pages::Pages;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;
@@ -63,7 +70,7 @@ use self::window::Window;
 pub struct PsmmuConfig {
     /// Its number in the system.
     pub index: u16,
-    /// First byte of its register pages ([`crate::smmu::registers::WINDOW`] bytes).
+    /// First byte of its register pages ([`IdrProfile::window`] bytes).
     pub smmu_base: PhysAddr,
     /// The CMDQV block and the first byte of its region, if there is one.
     pub cmdqv: Option<(PhysAddr, CmdqvConfig)>,
@@ -107,6 +114,8 @@ pub enum In {
     Response(Response),
     /// A transaction of an endpoint.
     Dma(DmaRequest),
+    /// A page request of an endpoint.
+    PageRequest(PageRequest),
     /// An endpoint has answered an ATC invalidation, by completing it or by Unsupported Request; or the fabric has
     /// given up on it.
     AtcDone {
@@ -130,6 +139,17 @@ pub enum Wake {
     Gbpa,
     /// A CONFIG write of the CMDQV has taken its time.
     Cmdqv(Ticket),
+    /// The enable of this enhanced command queue has taken its time.
+    Ecmdq(usize),
+    /// An address translation operation of software has ended.
+    Operated {
+        /// Whose registers show it.
+        group: Group,
+        /// What they show.
+        par: u64,
+        /// Its number among what is in flight, if it got that far.
+        id: Option<u64>,
+    },
     /// The command in the engine has been executed.
     Executed,
     /// All that a CMD_SYNC waited for is over, and so is the round through the TBUs.
@@ -156,6 +176,8 @@ pub enum Out {
     Dma(DmaCompletion),
     /// To the endpoint with this StreamID. Answered by [`In::AtcDone`].
     Atc(AtcInvalidate),
+    /// To the endpoint with this StreamID.
+    PageResponse(PageResponse),
     /// An edge of a wired interrupt.
     Interrupt {
         /// Its number.
@@ -183,12 +205,18 @@ enum Pending {
     Access { id: u64, endpoint: u16, tag: u32, since: Time },
     /// Entries of the main command queue.
     CommandFetch { ticket: u32, aborted: bool },
+    /// Entries of an enhanced command queue.
+    EcmdqFetch { queue: usize, ticket: u32, aborted: bool },
     /// Entries of a VCMDQ.
     CmdqvFetch { ticket: Ticket, aborted: bool },
     /// CONS of a VCMDQ.
     CmdqvWriteBack { ticket: Ticket },
     /// An event record.
     Event,
+    /// A page request.
+    PageRequest,
+    /// A structure, for the answer to a page request.
+    PageCheck { aborted: bool },
     /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
     Message { source: Source, port: Option<usize> },
 }
@@ -204,6 +232,8 @@ pub struct Psmmu {
     cmdqv: Option<Cmdqv>,
 
     main: CommandQueue,
+    ecmdqs: Ecmdqs,
+    ports: Ports,
     arbiter: Arbiter,
     engine: Engine,
     executing: Option<Executing>,
@@ -222,11 +252,14 @@ pub struct Psmmu {
     atc_earliest: Time,
 
     events: EventQueue,
+    pages: Pages,
     /// Messages of interrupts that are not yet visible, by source.
     messages: BTreeMap<Source, u32>,
     /// Bits of CR0 and IRQ_CTRL whose Update waits for something to drain.
     draining: u64,
     draining_irq: u64,
+    /// Enhanced command queues whose ENACK waits for a command to end.
+    draining_ecmdqs: BTreeSet<usize>,
 
     tbu: Tbu,
     window: Window,
@@ -252,7 +285,9 @@ impl Psmmu {
             }
             None => None,
         };
-        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let vcmdqs = config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let ports = Ports { vcmdqs, ecmdqs: registers.ecmdqs() };
+        let count = ports.count();
         let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
         let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
         let mut this = Self {
@@ -260,11 +295,13 @@ impl Psmmu {
             caches: Caches::new(&config.caches),
             registers,
             main: CommandQueue::default(),
+            ecmdqs: Ecmdqs::new(ports.ecmdqs),
+            ports,
             arbiter: Arbiter::default(),
-            engine: Engine::new(ports),
+            engine: Engine::new(count),
             executing: None,
-            repeats: erratum.then(|| Repeats::new(ports)),
-            ready: BitVec::repeat(false, ports),
+            repeats: erratum.then(|| Repeats::new(count)),
+            ready: BitVec::repeat(false, count),
             kicked: false,
             atc: BTreeMap::new(),
             atc_next: 0,
@@ -272,9 +309,11 @@ impl Psmmu {
             atc_armed: false,
             atc_earliest: Time::ZERO,
             events: EventQueue::default(),
+            pages: Pages::default(),
             messages: BTreeMap::new(),
             draining: 0,
             draining_irq: 0,
+            draining_ecmdqs: BTreeSet::new(),
             tbu: Tbu::new(&config.timing),
             window: Window::default(),
             tags: Tags::new(),
@@ -316,8 +355,10 @@ impl Psmmu {
         self.tags.len() == 0
             && self.window.oldest() == self.window.next()
             && self.executing.is_none()
+            && !Group::ALL.iter().any(|group| self.registers.is_operating(*group))
             && self.engine.syncs() == 0
             && self.events.is_idle()
+            && self.pages.is_idle()
             && self.atc.is_empty()
     }
 
@@ -344,6 +385,10 @@ impl Psmmu {
                 self.main.fetched(ticket, aborted(lost));
                 self.kicked = true;
             }
+            Pending::EcmdqFetch { queue, ticket, aborted: lost } => {
+                self.ecmdqs.fetched(queue, ticket, aborted(lost), &self.registers);
+                self.kicked = true;
+            }
             Pending::CmdqvFetch { ticket, aborted: lost } => {
                 let result = aborted(lost);
                 self.with_cmdqv(cx, |cmdqv| cmdqv.fetched(ticket, result));
@@ -353,6 +398,8 @@ impl Psmmu {
                 self.with_cmdqv(cx, |cmdqv| cmdqv.written_back(ticket, result));
             }
             Pending::Event => self.event_written(response.result.map(|_: Data| ()), cx),
+            Pending::PageRequest => self.page_request_written(response.result.map(|_: Data| ()), cx),
+            Pending::PageCheck { aborted: lost } => self.page_check_read(aborted(lost), cx),
             Pending::Message { source, port } => {
                 self.message_done(source, port, response.result.is_err(), cx);
             }
@@ -369,6 +416,10 @@ impl Psmmu {
                 self.note_update(Page0::GBPA, self.registers.get::<GBPA>().0, cx);
             }
             Wake::Cmdqv(ticket) => self.with_cmdqv(cx, |cmdqv| cmdqv.handshake_done(ticket)),
+            Wake::Ecmdq(queue) => {
+                self.draining_ecmdqs.insert(queue);
+            }
+            Wake::Operated { group, par, id } => self.operated(group, par, id),
             Wake::Executed => self.executed(cx),
             Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
             Wake::AtcTimeout => self.atc_deadline(cx),
@@ -386,11 +437,13 @@ impl Component for Psmmu {
             In::Bus(transaction) => self.access(&transaction, cx),
             In::Response(response) => self.responded(&response, cx),
             In::Dma(request) => self.dma(request, cx),
+            In::PageRequest(request) => self.page_request(request, cx),
             In::AtcDone { tag, timed_out } => self.atc_done(tag, timed_out),
             In::Wake(wake) => self.woken(wake, cx),
         }
         self.translate(cx);
         self.write_event(cx);
+        self.write_page_request(cx);
         self.complete_syncs(cx);
         self.drain(cx);
         if std::mem::take(&mut self.kicked) {

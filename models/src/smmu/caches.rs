@@ -2,6 +2,7 @@
 
 use super::assoc::Shape;
 use super::config_cache::ConfigCache;
+use super::lint::Lints;
 use super::micro_tlb::MicroTlb;
 use super::scope::Scope;
 use super::tlb::Tlb;
@@ -100,6 +101,8 @@ pub struct Caches {
     pub walk: WalkCache,
     /// Lookups so far.
     pub stats: CacheStats,
+    /// What was odd about the structures that were read since the driver last told observers.
+    pub lints: Lints,
 }
 
 impl Caches {
@@ -112,6 +115,7 @@ impl Caches {
             config: ConfigCache::new(shape.streams, shape.contexts),
             walk: WalkCache::new(shape.walk),
             stats: CacheStats::default(),
+            lints: Lints::NONE,
         }
     }
 

@@ -14,12 +14,14 @@
 
 pub mod arbiter;
 pub mod assoc;
+pub mod atos;
 pub mod attributes;
 pub mod caches;
 pub mod command_queue;
 pub mod config;
 pub mod config_cache;
 pub mod control;
+pub mod ecmdq;
 pub mod engine;
 pub mod event_queue;
 pub mod fault;
@@ -27,7 +29,12 @@ pub mod features;
 pub mod functional;
 pub mod granule;
 pub mod interrupts;
+pub mod lint;
 pub mod micro_tlb;
+pub mod output_queue;
+pub mod ports;
+pub mod pri_queue;
+pub mod register_pages;
 pub mod registers;
 pub mod request;
 pub mod rights;

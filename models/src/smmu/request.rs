@@ -1,5 +1,6 @@
 //! What is asked of the SMMU.
 
+use super::atos::Lookup;
 use super::attributes::Attributes;
 
 /// How the address of a request is meant.
@@ -14,6 +15,10 @@ pub enum RequestKind {
     },
     /// An access to an address that came from ATS.
     AtsTranslated,
+    /// Software asks where an input address goes; no data moves.
+    Operation(Lookup),
+    /// No access: a page request was discarded, and STE.PPAR says how to answer it (IHI 0070, 8.1).
+    PageRequest,
 }
 
 /// One access of a client device, or its request for a translation.
@@ -35,6 +40,8 @@ pub struct Request {
     pub privileged: bool,
     /// How the address is meant.
     pub kind: RequestKind,
+    /// It is none that the SMMU supports (IHI 0070, 7.3.2); meaningless unless memory is accessed.
+    pub unsupported: bool,
     /// Memory attributes that the access brings along.
     pub attributes: Attributes,
 }
@@ -51,6 +58,7 @@ impl Request {
             instruction: false,
             privileged: false,
             kind: RequestKind::Ordinary,
+            unsupported: false,
             attributes: Attributes::COHERENT,
         }
     }

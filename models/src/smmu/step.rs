@@ -2,6 +2,7 @@
 
 use spec::smmu::EventRecord;
 
+use super::atos::Answer;
 use super::attributes::Attributes;
 use crate::bus::{Abort, Data, PhysAddr};
 
@@ -145,10 +146,19 @@ pub enum Outcome {
         /// To be recorded, with STALL set; the STAG is for whoever keeps the stalled accesses.
         event: EventRecord,
     },
+    /// The answer to an operation of software.
+    Operation(Answer),
     /// The answer to a translation request.
     Ats {
         /// The answer.
         answer: AtsAnswer,
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
+    /// What a page request was to know.
+    Ppar {
+        /// STE.PPAR, if the stream has a valid STE.
+        ppar: Option<bool>,
         /// To be recorded.
         event: Option<EventRecord>,
     },
@@ -158,8 +168,11 @@ impl Outcome {
     /// The record that this outcome asks for.
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
-            Self::Translated { .. } => None,
-            Self::Abort { event } | Self::ReadZeroWriteIgnored { event } | Self::Ats { event, .. } => event,
+            Self::Translated { .. } | Self::Operation(_) => None,
+            Self::Abort { event }
+            | Self::ReadZeroWriteIgnored { event }
+            | Self::Ats { event, .. }
+            | Self::Ppar { event, .. } => event,
             Self::Stall { event } => Some(event),
         }
     }

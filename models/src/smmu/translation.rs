@@ -11,6 +11,7 @@
 
 mod configure;
 mod ends;
+mod operation;
 mod stages;
 
 use spec::smmu::{EventNumber, EventRecord};
@@ -20,7 +21,7 @@ use super::caches::Caches;
 use super::config::Tables;
 use super::config_cache::{Context, Stream};
 use super::control::Control;
-use super::fault::Purpose;
+use super::fault::{Purpose, with_access};
 use super::features::Features;
 use super::granule::low_mask;
 use super::request::{Request, RequestKind};
@@ -179,6 +180,11 @@ fn access_of(request: &Request) -> Access {
     access.overridden(0, 0)
 }
 
+/// Whether a request asks the micro TLB first.
+fn asks_micro(request: &Request, control: &Control) -> bool {
+    control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
+}
+
 /// What the micro TLB knows about an ordinary request.
 #[inline]
 fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<Outcome> {
@@ -207,7 +213,7 @@ impl Translation {
         Self {
             request,
             state: State::Begin,
-            may_fill: true,
+            may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
             stream: Stream::default(),
@@ -233,16 +239,15 @@ impl Translation {
     /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
     #[inline]
     pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
-        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
-        if ordinary { ask_micro(request, access_of(request), caches) } else { None }
+        if asks_micro(request, control) { ask_micro(request, access_of(request), caches) } else { None }
     }
 
     /// A transaction of which [`Translation::in_micro`] does not know the outcome.
     pub(super) fn after_micro(request: Request, control: &Control) -> Self {
-        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
+        let asked = asks_micro(&request, control);
         let mut translation = Self::new(request);
         translation.at_once = true;
-        if ordinary {
+        if asked {
             translation.state = State::Stream;
         }
         translation
@@ -315,7 +320,7 @@ impl Translation {
             State::Descriptor2 => self.descriptor2(control, caches, word),
             State::Update1 => self.updated1(control, caches, word),
             State::Update2 => self.updated2(control, caches, word),
-            State::L1Std => self.l1std(control, word),
+            State::L1Std => self.l1std(control, caches, word),
             State::L1Cd => self.l1cd(control, caches, word),
             state => panic!("{:?} is no answer in state {state:?}", Input::Word(word)),
         }
@@ -377,12 +382,17 @@ impl Translation {
 
     fn begin(&mut self, control: &Control) -> Step {
         let kind = self.request.kind;
+        if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
+            return self.no_such_transaction();
+        }
         if !control.enabled() {
             return match kind {
+                RequestKind::PageRequest => done(Outcome::Ppar { ppar: None, event: None }),
                 RequestKind::Ordinary if control.gbpa.abort() => done(Outcome::Abort { event: None }),
                 RequestKind::Ordinary => self.pass(control, Overrides::of_bypass(control.gbpa)),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
+                RequestKind::Operation(_) => unreachable!("SMMUEN does not clear under an operation"),
             };
         }
         match kind {
@@ -410,6 +420,9 @@ impl Translation {
     }
 
     fn identity(&self, features: &Features, overrides: Overrides) -> Outcome {
+        if self.lookup().is_some() {
+            return self.same_address(features);
+        }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };
@@ -438,6 +451,12 @@ impl Translation {
         let event = event.with_priv_(self.request.privileged);
         let event = control.features.ats.then_some(event);
         done(Outcome::Ats { answer: AtsAnswer::Unsupported, event })
+    }
+
+    /// Whatever SMMUEN is. Nothing is recorded of an address that came from ATS (IHI 0070, 3.9.1.3).
+    fn no_such_transaction(&self) -> Step {
+        let event = with_access(self.about(EventNumber::F_UUT), &self.request, self.access);
+        done(Outcome::Abort { event: (self.request.kind == RequestKind::Ordinary).then_some(event) })
     }
 
     fn forbidden(&self, control: &Control) -> Step {

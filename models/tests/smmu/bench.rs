@@ -135,6 +135,7 @@ pub(super) fn say(outcome: &Outcome) -> String {
         Outcome::Abort { .. } => "abort".into(),
         Outcome::ReadZeroWriteIgnored { .. } => "raz/wi".into(),
         Outcome::Stall { .. } => "stall".into(),
+        Outcome::Operation(answer) => format!("{answer:x?}"),
         Outcome::Ats { answer: AtsAnswer::Translation { pa, size_log2, read, write }, .. } => {
             let r = if *read { "r" } else { "-" };
             let w = if *write { "w" } else { "-" };
@@ -142,6 +143,8 @@ pub(super) fn say(outcome: &Outcome) -> String {
         }
         Outcome::Ats { answer: AtsAnswer::Unsupported, .. } => "UR".into(),
         Outcome::Ats { answer: AtsAnswer::Abort, .. } => "CA".into(),
+        Outcome::Ppar { ppar: Some(ppar), .. } => format!("PPAR {}", u8::from(*ppar)),
+        Outcome::Ppar { ppar: None, .. } => "no STE".into(),
     };
     match outcome.event() {
         Some(event) => format!("{text}; {event}"),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use spec::regs::Block;
-use spec::smmu::{Command, Page0, Page1, page1};
+use spec::smmu::{Command, Opcode, Page0, Page1, page1};
 
 use super::config::Config;
+use super::demand::Demand;
 use super::features::Features;
 use super::handlers::{EventSink, Rings};
 use super::ids::Ids;
@@ -32,6 +33,7 @@ pub struct Driver {
     pub(super) streams: Mutex<BTreeMap<u32, Stream>>,
     pub(super) rings: Rings,
     pub(super) sink: Mutex<Option<Arc<dyn EventSink>>>,
+    pub(super) demand: Demand,
     pub(super) asids: Ids,
     pub(super) vmids: Ids,
 }
@@ -98,6 +100,7 @@ impl Driver {
             streams: Mutex::default(),
             rings,
             sink: Mutex::default(),
+            demand: Demand::default(),
         };
         driver.reset(cpu).await?;
         if let Some(cmdqv) = &driver.cmdqv {
@@ -154,6 +157,19 @@ impl Driver {
     /// # Errors
     /// `ETIMEDOUT`.
     pub async fn issue<A: Access>(&self, cpu: &A, commands: &[Command], sync: bool) -> Result<(), Errno> {
+        let again = self.issued_again(commands);
+        self.issue_once(cpu, commands, sync || !again.is_empty()).await?;
+        if again.is_empty() { Ok(()) } else { self.issue_once(cpu, &again, sync).await }
+    }
+
+    /// Of some commands those that must be issued a second time, after the first is complete.
+    fn issued_again(&self, commands: &[Command]) -> Vec<Command> {
+        let invalidates = |c: &&Command| (Opcode::CFGI_STE.0..=Opcode::TLBI_NSNH_ALL.0).contains(&c.op().0);
+        let repeated = commands.iter().filter(|_| self.config.repeat_invalidations);
+        repeated.filter(invalidates).copied().collect()
+    }
+
+    async fn issue_once<A: Access>(&self, cpu: &A, commands: &[Command], sync: bool) -> Result<(), Errno> {
         let Some(&first) = commands.first() else {
             let queue = self.queue_for(cpu, Command::sync());
             return if sync { queue.issue(cpu, &[], true).await } else { Ok(()) };
@@ -176,7 +192,11 @@ impl Driver {
     /// # Errors
     /// `ETIMEDOUT`.
     pub async fn issue_main<A: Access>(&self, cpu: &A, commands: &[Command]) -> Result<(), Errno> {
-        self.main.issue(cpu, commands, true).await
+        self.main.issue(cpu, commands, true).await?;
+        match self.issued_again(commands) {
+            again if again.is_empty() => Ok(()),
+            again => self.main.issue(cpu, &again, true).await,
+        }
     }
 
     /// Disables the CMDQV's interfaces and the SMMU.

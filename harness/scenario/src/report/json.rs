@@ -49,6 +49,11 @@ pub fn result(outcome: &Outcome) -> Json {
             "summary": f.summary,
             "story": f.story,
         })).collect::<Vec<_>>(),
+        "lints": outcome.lints.iter().map(|l| json!({
+            "psmmu": l.psmmu,
+            "text": l.text,
+            "count": l.count,
+        })).collect::<Vec<_>>(),
         "notes": outcome.notes,
         "metrics": metrics,
     })

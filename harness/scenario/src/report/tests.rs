@@ -6,7 +6,7 @@ use std::time::Duration;
 use expect_test::expect;
 use sim::Time;
 
-use crate::outcome::{Check, Finding, Outcome, Value, Verdict};
+use crate::outcome::{Check, Finding, Lint, Outcome, Value, Verdict};
 use crate::report::{json, junit, text};
 
 fn outcome(name: &str, verdict: Verdict) -> Outcome {
@@ -51,6 +51,11 @@ fn outcome(name: &str, verdict: Verdict) -> Outcome {
             summary: "b read 0x1000 through smmu1 after it was unmapped".to_owned(),
             story: vec!["3 us: mapped".to_owned(), "7 us: TLBI_NH_VA completed on smmu0 only".to_owned()],
         }],
+        lints: vec![Lint {
+            psmmu: "smmu0".to_owned(),
+            text: "CONSTRAINED UNPREDICTABLE: odd; this model shrugs (R00)".to_owned(),
+            count: 2,
+        }],
         notes: vec!["smmu1 was never told".to_owned()],
     }
 }
@@ -80,6 +85,7 @@ fn text_of_a_pass() {
                - 7 us: TLBI_NH_VA completed on smmu0 only
              vm0.exits                      3  VM exits
              loop.unmap_ns_mean      5300.250  unmap, mean ns
+             lint, smmu0, 2x: CONSTRAINED UNPREDICTABLE: odd; this model shrugs (R00)
              note: smmu1 was never told
     "#]]
     .assert_eq(&plain(&text::result(&outcome("q11", Verdict::Pass))));
@@ -98,6 +104,7 @@ fn text_of_a_failure() {
                - 7 us: TLBI_NH_VA completed on smmu0 only
              vm0.exits                      3  VM exits
              loop.unmap_ns_mean      5300.250  unmap, mean ns
+             lint, smmu0, 2x: CONSTRAINED UNPREDICTABLE: odd; this model shrugs (R00)
              note: smmu1 was never told
              repeat: smmulate run scenarios/q11.toml --seed 7
              look closer: smmulate run scenarios/q11.toml --seed 7 --trace trace.txt
@@ -155,6 +162,13 @@ fn json_document() {
                 }
               ],
               "host_ms": 20.0,
+              "lints": [
+                {
+                  "count": 2,
+                  "psmmu": "smmu0",
+                  "text": "CONSTRAINED UNPREDICTABLE: odd; this model shrugs (R00)"
+                }
+              ],
               "metrics": {
                 "loop.unmap_ns_mean": 5300.25,
                 "smmu0.obscure": 1,

@@ -73,6 +73,9 @@ pub fn result(outcome: &Outcome) -> String {
     }
     findings(&mut out, &outcome.findings);
     numbers(&mut out, outcome);
+    for lint in &outcome.lints {
+        line(&mut out, &format!("     lint, {}, {}x: {}", lint.psmmu, lint.count, lint.text));
+    }
     for note in &outcome.notes {
         line(&mut out, &format!("     note: {note}"));
     }

@@ -6,13 +6,16 @@
 //!                           tasks: script, loads  +-- Control: faults, metrics, facts for the judge
 //! ```
 
+mod attack;
 mod control;
 mod expect;
 mod faults;
 pub mod judge;
+mod lints;
 mod load;
 mod metrics;
 mod platform;
+mod rate;
 mod script;
 mod steps;
 pub mod trace;
@@ -106,6 +109,7 @@ fn blank(scenario: &Scenario, seed: u64) -> Outcome {
         checks: Vec::new(),
         metrics: std::collections::BTreeMap::new(),
         findings: Vec::new(),
+        lints: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -117,6 +121,7 @@ struct Runner {
     control: Control,
     script: Arc<Mutex<Script>>,
     judge: Judge,
+    lints: lints::Lints,
     trace: Option<Trace<Vec<u8>>>,
     armed: faults::Armed,
 }
@@ -138,7 +143,8 @@ impl Runner {
         machine.spawn(CpuPlan::SCRIPT, "script", move |cpu| async move {
             script::follow(cpu, s, plan, notes, line, log, seed).await;
         });
-        Ok(Self { scenario: Arc::clone(scenario), machine, journal, control, script, judge, trace, armed })
+        let (scenario, lints) = (Arc::clone(scenario), lints::Lints::default());
+        Ok(Self { scenario, machine, journal, control, script, judge, lints, trace, armed })
     }
 
     /// Runs until the script has ended and everything under way has settled, or until it cannot.
@@ -179,6 +185,7 @@ impl Runner {
         if self.machine.has_records() {
             for (time, record) in self.machine.drain_records() {
                 self.judge.record(time, &record);
+                self.lints.record(&record);
                 if let Some(trace) = &mut self.trace {
                     trace.record(time, &record).expect("memory takes every line");
                 }
@@ -251,6 +258,7 @@ impl Runner {
             outcome.metrics.insert("oracle.undecided".to_owned(), Value::Count(undecided));
         }
         let events: Vec<_> = self.judge.hardware_events().copied().collect();
+        outcome.lints = self.lints.finish(&self.scenario);
         let findings = self.judge.finish(now);
         expect::evaluate(&self.scenario, &script, &findings, &events, &mut outcome);
         let failed = outcome.checks.iter().any(|c| c.verdict == Verdict::Fail);

@@ -12,6 +12,7 @@ use sim::Time;
 use super::control::{Answer, Ask, Control};
 use super::load::{self, Running};
 use super::platform::Plan;
+use super::rate::rate;
 use super::steps::{self, Seen};
 use super::world::World;
 use crate::model::{Bounds, Scenario};
@@ -27,7 +28,9 @@ pub(super) struct Script {
     /// When each step ended, by index.
     pub(super) ends: BTreeMap<usize, Time>,
     /// Metrics at the end of named steps.
-    snapshots: BTreeMap<usize, BTreeMap<String, Value>>,
+    pub(super) snapshots: BTreeMap<usize, BTreeMap<String, Value>>,
+    /// Numbers that steps have worked out, as metrics.
+    pub(super) worked_out: BTreeMap<String, Value>,
     /// The booted software, for its counters.
     pub(super) world: Option<Arc<World>>,
     /// Loads that have been started.
@@ -50,7 +53,8 @@ impl Script {
     /// What a step of the file has shown.
     fn step(&mut self, name: String, step: &Step, seen: Seen) {
         let why = step.why.clone();
-        let notable = why.is_some() || step.expect != Expected::Ok;
+        let measures = matches!(step.action, Action::Rate(_));
+        let notable = why.is_some() || step.expect != Expected::Ok || measures;
         self.checks.push(Check { why, notable, ..Check::new(name, Some(step.line), seen) });
     }
 }
@@ -165,6 +169,10 @@ async fn perform(world: &Arc<World>, cpu: &Cpu, log: &Mutex<Script>, step: &Step
             let bounds = Bounds { equals: a.equals, min: a.min, max: a.max };
             let text = format!("{} is {seen}", a.metric);
             if bounds.hold(seen) { Ok(text) } else { Err(format!("{text}; expected {bounds}")) }
+        }
+        Action::Rate(a) => {
+            let now = (cpu.now(), world.control.metrics(cpu).await);
+            rate(&world.scenario, &mut log.lock(), step, a, now)
         }
         _ => steps::run(world, cpu, step).await,
     }

@@ -3,6 +3,7 @@
 use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 
+use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::config::{self, ContextPlace};
@@ -11,6 +12,7 @@ use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
 use super::super::granule::low_mask;
+use super::super::lint;
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
@@ -32,9 +34,11 @@ impl Translation {
     pub(super) fn refuse(&self, control: &Control, event: EventRecord) -> Step {
         let if_ats = control.record_ats().then_some(event);
         done(match self.request.kind {
+            RequestKind::Operation(_) => Outcome::Operation(Answer::Fault(event)),
             RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
             RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: if_ats },
         })
     }
 
@@ -46,11 +50,12 @@ impl Translation {
     }
 
     pub(super) fn unknown_stream(&self, control: &Control) -> Step {
-        if control.cr2.recinvsid() {
+        if control.cr2.recinvsid() || self.lookup().is_some() {
             return self.refuse(control, self.about(EventNumber::C_BAD_STREAMID));
         }
         done(match self.request.kind {
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
             _ => Outcome::Abort { event: None },
         })
     }
@@ -90,10 +95,11 @@ impl Translation {
         self.fetch_failed(control, EventNumber::F_STE_FETCH)
     }
 
-    pub(super) fn l1std(&mut self, control: &Control, word: Result<u64, Abort>) -> Step {
+    pub(super) fn l1std(&mut self, control: &Control, caches: &mut Caches, word: Result<u64, Abort>) -> Step {
         let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         let l1 = L1Std([word]);
         let split = control.split().unwrap_or(6);
+        caches.lints.add(lint::of_l1std(l1, split));
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
         if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
@@ -106,6 +112,9 @@ impl Translation {
     pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         self.stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
+        if self.stream.legal {
+            caches.lints.add(lint::of_ste(self.stream.ste, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_stream(self.request.sid, self.stream);
         }
@@ -118,7 +127,13 @@ impl Translation {
         if !self.stream.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_STE));
         }
+        if self.request.kind == RequestKind::PageRequest {
+            return done(Outcome::Ppar { ppar: Some(ste.ppar()), event: None });
+        }
         let mode = ste.config();
+        if let Some(step) = self.inadmissible(control) {
+            return step;
+        }
         if mode < mode::BYPASS {
             return self.silent();
         }
@@ -135,7 +150,7 @@ impl Translation {
             }
             _ => (),
         }
-        if features.attr_perms_ovr {
+        if features.attr_perms_ovr && self.lookup().is_none() {
             self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
         }
         self.world = config::world(ste, control);
@@ -143,8 +158,8 @@ impl Translation {
         self.tag.world = self.world;
         self.tag.vmid = config::vmid(ste, self.world, features);
         self.two.tables = self.stream.stage2;
-        let translated = self.request.kind == RequestKind::AtsTranslated;
-        match self.substream(control, mode & 1 != 0 && !translated) {
+        let skips = self.request.kind == RequestKind::AtsTranslated || self.is_intermediate();
+        match self.substream(control, mode & 1 != 0 && !skips) {
             Err(fault) => fault,
             Ok(None) => self.without_stage1(control, caches, mode),
             Ok(Some(index)) => {
@@ -187,7 +202,7 @@ impl Translation {
         if !features.reaches(self.request.addr) {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
-        if mode & 2 == 0 {
+        if mode & 2 == 0 || self.is_virtual_only() {
             return done(self.identity(features, Overrides::of_stream(self.stream.ste)));
         }
         self.tag.kind = Kind::Ipa;
@@ -245,6 +260,9 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
         let cd = Cd::from_bytes(data.bytes());
         self.context = Context::new(cd, self.stream.ste, self.world, &control.features);
+        if self.context.legal {
+            caches.lints.add(lint::of_cd(cd, self.world, &control.features));
+        }
         if self.may_fill {
             caches.config.insert_context(self.request.sid, self.index, self.context);
         }

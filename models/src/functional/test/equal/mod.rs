@@ -3,6 +3,7 @@
 
 mod differ;
 mod found;
+mod optional;
 mod pair;
 mod step;
 mod traffic;
@@ -13,6 +14,8 @@ use proptest::strategy::ValueTree;
 
 use self::pair::Pair;
 use self::step::{config, step};
+use super::Record;
+use crate::record::CommandQueue;
 
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96)
@@ -37,7 +40,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..150 {
+    for _ in 0..250 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
@@ -46,6 +49,15 @@ fn the_steps_reach_everything() {
             *seen.entry(name).or_default() += n;
         }
         *seen.entry("resumed".into()).or_default() += pair.resumed;
+        let queues = pair.executed();
+        *seen.entry("enhanced".into()).or_default() += queues.iter().rev().take(pair.enhanced()).sum::<u64>();
+        let stopped = |r: &&Record| matches!(r, Record::CommandError { queue: CommandQueue::Ecmdq(_), .. });
+        *seen.entry("enhanced_errors".into()).or_default() +=
+            pair.plain.world.records.iter().filter(stopped).count() as u64;
+        for (name, n) in ["operations.found", "operations.failed"].into_iter().zip(pair.operations) {
+            *seen.entry(name.into()).or_default() += n;
+        }
+        *seen.entry("unsupported".into()).or_default() += pair.unsupported;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
     for (name, least) in [
@@ -65,14 +77,25 @@ fn the_steps_reach_everything() {
         ("invalidations_dropped", 50),
         ("inserted_syncs", 20),
         ("wake_events", 20),
+        ("page_requests", 300),
+        ("page_requests_overflowed", 100),
+        ("page_requests_discarded", 40),
+        ("page_requests_lost", 3),
+        ("page_responses", 20),
+        ("automatic_page_responses", 100),
+        ("unsupported", 100),
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),
         ("ats_requests", 300),
-        ("micro_tlb.hits", 150),
+        ("micro_tlb.hits", 100),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
         ("walk_updates", 150),
+        ("enhanced", 250),
+        ("enhanced_errors", 20),
+        ("operations.found", 20),
+        ("operations.failed", 60),
         ("cmdqv.commands", 250),
         ("cmdqv.errors", 40),
         ("cmdqv.vmids_replaced", 50),

@@ -5,6 +5,7 @@ use spec::smmu::Cd;
 use spec::smmu::descriptor::{Leaf1, Leaf2};
 
 use super::super::*;
+use super::optional;
 use super::step::{Access, Poke, Step};
 use crate::bus::Op;
 use crate::psmmu::Which;
@@ -59,6 +60,10 @@ pub(super) struct Pair {
     pub(super) raced: bool,
     /// Stalled transactions that were resumed.
     pub(super) resumed: u64,
+    /// Operations of software that found an address, and that did not.
+    pub(super) operations: [u64; 2],
+    /// Transactions that the SMMU does not support.
+    pub(super) unsupported: u64,
 }
 
 /// Streams 1 to 3: stage 1, stage 2, both; 4 bypasses, 5 aborts, 6 has no valid STE; 7 has substreams; 8 and 9 are 1 and 2
@@ -159,6 +164,8 @@ impl Pair {
             released: false,
             raced: false,
             resumed: 0,
+            operations: [0; 2],
+            unsupported: 0,
         };
         pair.boot(false);
         pair
@@ -176,9 +183,26 @@ impl Pair {
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
             Step::Push { queue: Some(q), commands } => self.push(*q, commands),
+            Step::Enhanced { .. } | Step::EnhancedRegister { .. } | Step::Operation(_)
+                if !self.is_optional() => {}
+            Step::Enhanced { queue, open, commands } => {
+                if *open {
+                    self.open_enhanced(*queue);
+                }
+                self.push_enhanced(*queue, commands);
+            }
+            Step::EnhancedRegister { queue, offset, wide, value } => {
+                self.write(optional::registers(*queue) + offset, *wide, *value);
+            }
+            Step::Operation(operation) => self.operate(operation),
             Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
             Step::Dma { sid, ssid, addr, access } => {
-                self.dma(Stream { sid: *sid, ssid: *ssid, translated: false }, *addr, *access);
+                self.dma(Stream { ssid: *ssid, ..Stream::new(*sid) }, *addr, *access);
+            }
+            Step::PageRequest(request) => {
+                self.timed.page_request(*request);
+                self.timed.run();
+                self.plain.smmu.page_request(*request, &mut self.plain.world);
             }
             Step::Acknowledge { queues } => self.acknowledge(*queues),
             Step::Poke { nth, how } => {
@@ -218,19 +242,21 @@ impl Pair {
     fn breakable(&self) -> Vec<u64> {
         let mut lines: Vec<_> = self.words.iter().map(|(at, _)| at & !63).collect();
         lines.dedup();
-        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000] {
+        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000, optional::ring(0)] {
             lines.extend((0..8).map(|n| base + 64 * n));
         }
         lines.extend([DOORBELL, DOORBELL + 0x100]);
+        // The queue is short: its line is broken as often as those of the others together.
+        lines.extend([PAGE_REQUESTS; 8]);
         lines
     }
 
-    fn store(&mut self, at: u64, bytes: &[u8]) {
+    pub(super) fn store(&mut self, at: u64, bytes: &[u8]) {
         self.plain.world.memory.write(at, bytes);
         self.timed.memory.write(at, bytes);
     }
 
-    fn write(&mut self, addr: u64, wide: bool, value: u64) {
+    pub(super) fn write(&mut self, addr: u64, wide: bool, value: u64) {
         let data = if wide { Data::u64(value) } else { Data::u32(value as u32) };
         self.timed.access(addr, Op::Write(data));
         self.timed.run();
@@ -242,6 +268,10 @@ impl Pair {
     /// Commands executed so far, by queue.
     pub(super) fn executed(&self) -> Vec<u64> {
         self.plain.smmu.counters().by_queue.clone()
+    }
+    /// Enhanced command queues.
+    pub(super) fn enhanced(&self) -> usize {
+        self.plain.smmu.registers().ecmdqs()
     }
     /// Whether some fault counts what commands do.
     pub(super) fn is_counting(&self) -> bool {
@@ -276,15 +306,18 @@ impl Pair {
         self.write(BASE + 0xa0, true, EVENTS | 2);
         self.write32(EVENTQ_PROD, 0);
         self.write32(EVENTQ_CONS, 0);
-        for (offset, at) in [(0x68, 0x100), (0xb0, 0x108)] {
+        self.write(BASE + PRIQ_BASE, true, PAGE_REQUESTS | 1);
+        self.write32(PRIQ_PROD, 0);
+        self.write32(PRIQ_CONS, 0);
+        for (offset, at) in [(0x68, 0x100), (0xb0, 0x108), (PRIQ_IRQ_CFG0, 0x110)] {
             self.write(BASE + offset, true, if msi { DOORBELL + at } else { 0 });
         }
         self.acknowledge(false);
         self.write32(CR0, CMDQEN);
         self.push_main(&[Command::cfgi_all(), Command::tlbi_nsnh_all(), Command::sync()]);
         self.write32(CR0, CMDQEN | EVENTQEN);
-        self.write32(0x50, 5);
-        self.write32(CR0, CMDQEN | EVENTQEN | SMMUEN | 1 << 4);
+        self.write32(0x50, 7);
+        self.write32(CR0, CMDQEN | EVENTQEN | PRIQEN | SMMUEN | 1 << 4);
     }
 
     fn open(&mut self, vintf: u8, logical: u8, host: bool) {
@@ -328,7 +361,7 @@ impl Pair {
         self.write(CMDQV + 0x1_0008 - 4 + 0x80 * u64::from(q), false, self.prods[usize::from(q)].into());
     }
 
-    /// Events are drained. Queues that stopped go on with a CMD_SYNC in place of what stopped them, as drivers do it.
+    /// Events and page requests are drained. Queues that stopped go on with a CMD_SYNC in place of what stopped them, as drivers do it.
     fn acknowledge(&mut self, queues: bool) {
         let [cons, _] = self.read(BASE + CMDQ_CONS);
         let [gerror, gerrorn] = [GERROR, GERRORN].map(|r| self.read(BASE + r)[0]);
@@ -338,6 +371,11 @@ impl Pair {
         self.write32(GERRORN, gerror);
         let [prod, _] = self.read(BASE + EVENTQ_PROD);
         self.write32(EVENTQ_CONS, prod);
+        if queues {
+            self.acknowledge_enhanced();
+        }
+        let [prod, _] = self.read(BASE + PRIQ_PROD);
+        self.write32(PRIQ_CONS, prod);
         if queues && self.plain.smmu.cmdqv().is_some() {
             for q in 0..8 {
                 let at = CMDQV + 0x1_0000 + 0x80 * u64::from(q);
