@@ -8,7 +8,7 @@ use models::bus::{Data, Op as Access};
 use models::cmdqv::knobs::{AllocationOrder, Backlog, GerrornDifference, SmmuDisabled, SyncSignal};
 use models::cmdqv::{CmdqvConfig, Knobs};
 use models::dma::{AddressType, AtcInvalidate, DmaRequest};
-use models::psmmu::PsmmuConfig;
+use models::psmmu::{PsmmuConfig, PsmmuFaults};
 use models::record::{CommandQueue, Record};
 use models::smmu::interrupts::Lines;
 use models::smmu::{CacheShape, IdrProfile};
@@ -105,7 +105,8 @@ fn cmdqv(choice: u8) -> CmdqvConfig {
 impl Pair {
     /// Out of reset. Bits of `choice`: what exists (1:0), whether addresses beyond memory alias it (2) or abort, no caches (3),
     /// options of the CMDQV (7:4).
-    pub(super) fn new(choice: u8, with_cmdqv: bool) -> Self {
+    /// `faults` are those of the machine with time.
+    pub(super) fn new(choice: u8, with_cmdqv: bool, faults: &PsmmuFaults) -> Self {
         let mut config = PsmmuConfig::new(0, REGISTERS);
         config.idr = profile(choice);
         config.lines = Lines { eventq: Some(74), priq: Some(75), cmdq_sync: Some(76), gerror: Some(77) };
@@ -128,7 +129,10 @@ impl Pair {
         };
         Self {
             did: Vec::new(),
-            machines: Mode::ALL.map(|mode| machine::new(mode, config.clone())),
+            machines: [
+                machine::new(Mode::Functional, config.clone()),
+                machine::new(Mode::Cycles, PsmmuConfig { faults: *faults, ..config }),
+            ],
             worlds: [world(), world()],
             has_cmdqv: with_cmdqv,
             order: Order::Known,
