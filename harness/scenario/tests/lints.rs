@@ -20,6 +20,8 @@ fn lints_are_counted_by_psmmu() {
 title = "Two pSMMUs, odd accesses"
 [psmmu.smmu0]
 [psmmu.smmu1]
+[endpoint.nic0]
+psmmu = "smmu0"
 [script]
 step = [
   { do = "reg-write", block = "smmu1", reg = "GBPA", value = 0 },
