@@ -444,6 +444,26 @@ fn ats() {
             "",
         ),
         (
+            "write-only, no write wanted",
+            |b| {
+                on(b);
+                b.leaf2(b.n2, NESTED_IPA, 3, |l| l.with_s2ap(2).with_af(false));
+            },
+            Request { sid: 3, ..WANTS_READ },
+            "success -- 0x0/12",
+            "",
+        ),
+        (
+            "write-only, write wanted",
+            |b| {
+                on(b);
+                b.leaf2(b.n2, NESTED_IPA, 3, |l| l.with_s2ap(2).with_af(false));
+            },
+            NESTED,
+            "success -w 0xb0001000/12",
+            "output+a",
+        ),
+        (
             "split: stage 2 waits for the access",
             |b| {
                 b.control.cr0 = b.control.cr0.with_atschk(true);
@@ -457,7 +477,7 @@ fn ats() {
     ];
     check(rows);
     let mut b = bench();
-    rows[8].1(&mut b);
+    rows[10].1(&mut b);
     assert_eq!(go(&mut b, NESTED).1, "");
     let translated = Request { addr: NESTED_IPA + 4, ..WRITE3 }.of_kind(RequestKind::AtsTranslated);
     assert_eq!(go(&mut b, translated), ("0xb0001004".into(), "output+w".into()));

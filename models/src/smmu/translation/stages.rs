@@ -61,7 +61,10 @@ impl Translation {
     pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
         let p = self.access.privileged;
         let instruction = self.ste.instcfg() == 3 && self.access.instruction;
-        (if instruction { rights.execute(p) } else { rights.read(p) }, rights.write(p))
+        let read = if instruction { rights.execute(p) } else { rights.read(p) };
+        let wanted = matches!(self.request.kind, RequestKind::AtsRequest { write: true });
+        // A page that can only be written is granted to who asks for writes.
+        (read, rights.write(p) && (read || wanted))
     }
 
     pub(super) fn main(&mut self, control: &Control, caches: &mut Caches) -> Step {
