@@ -361,7 +361,7 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
-/// `PROPTEST_CASES=7000` makes two million translations of it; with `--release` that takes minutes.
+/// `PROPTEST_CASES=8000` makes two million translations of it; with `--release` that takes minutes.
 #[test]
 fn nothing_is_found() {
     let config = ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() };

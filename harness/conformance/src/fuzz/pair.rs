@@ -372,7 +372,7 @@ impl Pair {
             (0x1000 + 0x100 * vintf + 0x80, 4, 2),
             (0x1000 + 0x100 * vintf, 4, host | (5 + vintf) << 1 | 1),
             (direct + 8, 4, 0),
-            (direct + 0x1_0000, 8, ground::RINGS + 0x100 * q | ground::RING_LOG2),
+            (direct + 0x1_0000, 8, (ground::RINGS + 0x100 * q) | ground::RING_LOG2),
             (direct + 0x1_0008, 8, if owner & 2 != 0 { ground::INDICES + 8 * q } else { 0 }),
             (direct + 4, 4, 0),
             (direct, 4, 0),
