@@ -1,4 +1,5 @@
-//! What endpoints and pSMMUs say to each other: DMA, ATS translation, invalidation of a device's ATC.
+//! What endpoints and pSMMUs say to each other: DMA, ATS translation, invalidation of a device's ATC, answers to page requests
+//! (the requests themselves are [`spec::smmu::PageRequest`]s).
 
 use crate::bus::{Abort, Data, Op, PhysAddr};
 
@@ -33,6 +34,8 @@ pub struct DmaRequest {
     pub kind: AddressType,
     /// What to do at that address; ignored for a translation request.
     pub op: Op,
+    /// The bus has no such transaction: the SMMU refuses it (IHI 0070, 16.7.1). Meaningless for a translation request.
+    pub unsupported: bool,
 }
 
 /// The answer to a [`DmaRequest`].
@@ -82,6 +85,41 @@ pub struct AtcInvalidate {
     pub addr: u64,
     /// log2 of the number of bytes; 64 means everything.
     pub size_log2: u8,
+}
+
+/// How a group of page requests is answered (IHI 0070, 8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageAnswer {
+    /// The pages may be asked for again.
+    Success,
+    /// Some page does not exist, or may not be used so.
+    Invalid,
+    /// There is no paging for this device.
+    Failure,
+}
+
+impl PageAnswer {
+    /// What the message says.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0b0000,
+            Self::Invalid => 0b0001,
+            Self::Failure => 0b1111,
+        }
+    }
+}
+
+/// The answer to a group of page requests (PRI) on its way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageResponse {
+    /// Whose requests.
+    pub sid: u32,
+    /// The PASID that the answer carries.
+    pub ssid: Option<u32>,
+    /// Page Request Group Index.
+    pub group: u16,
+    /// What it says.
+    pub answer: PageAnswer,
 }
 
 /// A job that software gives an endpoint through its control port: one DMA of any length.

@@ -1,10 +1,11 @@
 //! What the hardware tells observers: one typed record. Nothing may react to a record.
 
 use sim::Time;
-use spec::smmu::{Command, EventRecord};
+use spec::smmu::{Command, EventRecord, PageRequest};
 
 use crate::bus::{Data, PhysAddr, Requester};
 use crate::cpu::CpuId;
+use crate::dma::PageResponse;
 
 /// Which queue of a pSMMU a command came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +212,29 @@ pub enum Record {
         smmu: u16,
         /// The record.
         record: EventRecord,
+    },
+    /// A page request is visible in the PRI queue.
+    PageRequestWritten {
+        /// Which pSMMU.
+        smmu: u16,
+        /// The request.
+        request: PageRequest,
+    },
+    /// A page request was dropped because the PRI queue was full, stopped or disabled.
+    PageRequestDropped {
+        /// Which pSMMU.
+        smmu: u16,
+        /// The request.
+        request: PageRequest,
+    },
+    /// A group of page requests was answered.
+    PageResponse {
+        /// Which pSMMU.
+        smmu: u16,
+        /// What leaves for the endpoint.
+        response: PageResponse,
+        /// By the SMMU itself, rather than by CMD_PRI_RESP.
+        automatic: bool,
     },
     /// A global error became active in GERROR.
     GlobalError {

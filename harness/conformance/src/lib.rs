@@ -2,7 +2,8 @@
 //! seen. From outside only, through registers, memory, interrupts and DMA.
 //!
 //! ```text
-//!   smmuv3::SUITE -- groups of rows --> suite::run --> report: text, JSON, docs/conformance-smmuv3.md
+//!   smmuv3::SUITE -- groups of rows --> suite::run --> report: text, JSON, docs/conformance-*.md
+//!   cmdqv::SUITE  --                        |
 //!                                          |
 //!                row: fn(&mut Rig) --> Rig: queues, tables, DMA, checks --> Machine: functional | cycle-level
 //!                                                                             World: memory, wires, ATCs
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cmdqv;
 pub mod fuzz;
 #[cfg(test)]
 mod lints;
@@ -21,7 +23,7 @@ pub mod smmuv3;
 pub mod suite;
 
 pub use rig::Rig;
-pub use suite::{Group, Mode, Outcome, Row, Suite, Verdict};
+pub use suite::{Basis, Given, Group, Mode, Outcome, Row, Suite, Verdict};
 
 /// Every suite.
-pub const SUITES: &[&Suite] = &[&smmuv3::SUITE];
+pub const SUITES: &[&Suite] = &[&smmuv3::SUITE, &cmdqv::SUITE];

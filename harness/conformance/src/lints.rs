@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use models::psmmu::PsmmuFaults;
-use models::record::Record;
 use models::smmu::IdrProfile;
 use models::smmu::lint::{Lint, ROWS};
 use spec::smmu::page0::CR0;
 use spec::smmu::{Command, L1Std};
 
 use crate::rig::{Dma, Rig, at};
-use crate::suite::{Check, Mode};
+use crate::suite::{Check, Given, Mode};
 
 /// What software does.
 type Act = fn(&mut Rig) -> Check;
@@ -212,21 +210,13 @@ fn each_is_provoked_in_both_modes_and_alone() {
     let mut wrong = Vec::new();
     for (lint, modes, act) in PROVOKED {
         for &mode in *modes {
-            let mut rig = Rig::new(mode, IdrProfile::STALLING, &PsmmuFaults::default());
+            let mut rig = Rig::new(mode, IdrProfile::STALLING, false, &Given::default());
             if let Err(message) = act(&mut rig) {
                 wrong.push(format!("{lint:?} {}: {message}", mode.name()));
             }
             rig.run();
-            let said: Vec<_> = rig
-                .world
-                .records
-                .iter()
-                .filter_map(|record| match record {
-                    Record::Lint { text, .. } => Some(text.clone()),
-                    _ => None,
-                })
-                .collect();
-            if said != [lint.to_string()] {
+            let said = &rig.world.lints;
+            if *said != [lint.to_string()] {
                 wrong.push(format!("{lint:?} {}: {said:#?}", mode.name()));
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::suite::{Mode, Outcome, Outcomes, Suite, Verdict};
+use crate::suite::{Basis, Mode, Outcome, Outcomes, Suite, Verdict};
 
 /// How many rows have which verdict, by the verdict that says most over the modes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Totals {
     pub deviate: usize,
     /// Rows about what the models lack.
     pub absent: usize,
+    /// Rows that come out otherwise with other options.
+    pub differ: usize,
     /// Rows that fail in some mode.
     pub fail: usize,
 }
@@ -32,6 +34,7 @@ impl Totals {
                 Verdict::Pass => &mut totals.pass,
                 Verdict::Deviates(_) => &mut totals.deviate,
                 Verdict::Absent(_) => &mut totals.absent,
+                Verdict::Differs(_) => &mut totals.differ,
                 Verdict::Fail(_) => &mut totals.fail,
             } += 1;
         }
@@ -41,9 +44,13 @@ impl Totals {
 
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { rows, pass, deviate, absent, fail } = self;
+        let Self { rows, pass, deviate, absent, differ, fail } = self;
         let modes = Mode::ALL.len();
-        write!(f, "{rows} rows, {modes} modes: {pass} pass, {deviate} deviate, {absent} absent, {fail} fail")
+        write!(f, "{rows} rows, {modes} modes: {pass} pass, {deviate} deviate, {absent} absent, ")?;
+        if *differ > 0 {
+            write!(f, "{differ} differ, ")?;
+        }
+        write!(f, "{fail} fail")
     }
 }
 
@@ -64,7 +71,7 @@ pub fn text(suite: &Suite, outcomes: &Outcomes) -> String {
         let _ = writeln!(out, "\n{title}");
         for outcome in rows {
             let row = &outcome.row;
-            let _ = writeln!(out, "  {:8} {} {:8} {}", words(outcome), row.id, row.section, row.text);
+            let _ = writeln!(out, "  {:8} {} {:8} {}", words(outcome), row.id, row.basis, row.text);
             for reason in reasons(outcome) {
                 let _ = writeln!(out, "                        {reason}");
             }
@@ -90,20 +97,25 @@ pub fn json(suite: &Suite, outcomes: &Outcomes) -> Value {
         let verdict = |v: &Verdict| json!({ "verdict": v.word(), "reason": v.reason() });
         let each = Mode::ALL.iter().zip(&outcome.verdicts);
         let modes: BTreeMap<_, _> = each.map(|(mode, v)| (mode.name(), verdict(v))).collect();
-        json!({
+        let mut row = json!({
             "id": outcome.row.id,
-            "section": outcome.row.section,
             "text": outcome.row.text,
             "verdict": outcome.worst().word(),
             "modes": modes,
-        })
+        });
+        let key = match outcome.row.basis {
+            Basis::Section(_) => "section",
+            Basis::Sources(_) => "sources",
+        };
+        row[key] = outcome.row.basis.to_string().into();
+        row
     };
     let group = |(title, rows): &(&str, Vec<Outcome>)| json!({ "title": title, "rows": rows.iter().map(row).collect::<Vec<_>>() });
-    let Totals { rows, pass, deviate, absent, fail } = Totals::of(outcomes);
+    let Totals { rows, pass, deviate, absent, differ, fail } = Totals::of(outcomes);
     json!({
         "suite": suite.name,
         "title": suite.title,
-        "totals": { "rows": rows, "pass": pass, "deviate": deviate, "absent": absent, "fail": fail },
+        "totals": { "rows": rows, "pass": pass, "deviate": deviate, "absent": absent, "differ": differ, "fail": fail },
         "groups": outcomes.iter().map(group).collect::<Vec<_>>(),
     })
 }
@@ -118,10 +130,11 @@ pub fn markdown(suite: &Suite, outcomes: &Outcomes) -> String {
     let _ = writeln!(
         out,
         "What `smmulate conformance {}` checks, and what comes of it. Every row is run on the functional model and on the\n\
-         cycle-level one, and looks at registers, memory, interrupts and DMA only. The section is that of IHI 0070.\n\n\
+         cycle-level one{}\n\n\
          *pass*: as the architecture asks. *deviates*: not so, for the reason given; a deviation that is closed is a failure.\n\
          *absent*: the models lack what the row is about.\n\n{}\n",
         suite.name,
+        suite.about,
         Totals::of(outcomes)
     );
     let noted: Vec<_> = rows(outcomes).filter(|outcome| *outcome.worst() != Verdict::Pass).collect();
@@ -134,10 +147,10 @@ pub fn markdown(suite: &Suite, outcomes: &Outcomes) -> String {
         out.push('\n');
     }
     for (title, rows) in outcomes {
-        let _ = writeln!(out, "## {title}\n\n| Row | Section | Check | Verdict |\n|---|---|---|---|");
+        let _ = writeln!(out, "## {title}\n\n| Row | {} | Check | Verdict |\n|---|---|---|---|", suite.basis);
         for outcome in rows {
             let row = &outcome.row;
-            let _ = writeln!(out, "| {} | {} | {} | {} |", row.id, row.section, row.text, words(outcome));
+            let _ = writeln!(out, "| {} | {} | {} | {} |", row.id, row.basis, row.text, words(outcome));
         }
         out.push('\n');
     }

@@ -1,7 +1,10 @@
 //! Rows, the groups that they come in, and how a suite is run.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use models::cmdqv::provenance::{Source, Sources};
+use models::cmdqv::{self, Knobs};
 use models::psmmu::PsmmuFaults;
 use models::smmu::{Features, IdrProfile};
 use spec::smmu::page0::IDR0;
@@ -62,13 +65,52 @@ impl Need {
     }
 }
 
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A section of the architecture (IHI 0070).
+    Section(&'static str),
+    /// Whoever knows a device of which no manual is public: a CMDQV.
+    Sources(Sources),
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(section) => f.pad(section),
+            Self::Sources(sources) => sources.fmt(f),
+        }
+    }
+}
+
+/// The machine that rows run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Options of the CMDQV.
+    pub(crate) knobs: Knobs,
+    /// What is broken.
+    pub(crate) faults: PsmmuFaults,
+    /// What is broken in the CMDQV.
+    pub(crate) cmdqv_faults: cmdqv::Faults,
+}
+
+impl Given {
+    /// Sets an option of the CMDQV, by names.
+    ///
+    /// # Errors
+    /// Says what there is, if one of the names means nothing.
+    pub fn set_knob(&mut self, name: &str, value: &str) -> Result<(), String> {
+        self.knobs.set(name, value).map_err(|why| why.to_string())
+    }
+}
+
 /// One check.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Its name for ever.
     pub id: &'static str,
-    /// Where the architecture (IHI 0070) says so.
-    pub section: &'static str,
+    /// Who says so.
+    pub basis: Basis,
     /// What must be seen.
     pub text: &'static str,
     needs: Option<Need>,
@@ -84,10 +126,21 @@ impl Row {
         text: &'static str,
         run: fn(&mut Rig) -> Check,
     ) -> Self {
-        Self { id, section, text, needs: None, deviates: None, run }
+        Self { id, basis: Basis::Section(section), text, needs: None, deviates: None, run }
+    }
+
+    /// A row about a CMDQV, which is next to the SMMU then.
+    pub(crate) const fn cmdqv(
+        id: &'static str,
+        sources: &'static [Source],
+        text: &'static str,
+        run: fn(&mut Rig) -> Check,
+    ) -> Self {
+        Self { id, basis: Basis::Sources(Sources(sources)), text, needs: None, deviates: None, run }
     }
 
     /// A row that there is no way to run, and why.
+    #[allow(dead_code, reason = "at times there is none")]
     pub(crate) const fn absent(
         id: &'static str,
         section: &'static str,
@@ -110,16 +163,27 @@ impl Row {
 
     /// Runs it on a machine out of reset.
     pub fn run(&self, mode: Mode) -> Verdict {
-        self.run_with(mode, &PsmmuFaults::default())
+        self.run_with(mode, &Given::default())
     }
 
-    /// The same on a machine that is broken.
-    fn run_with(&self, mode: Mode, faults: &PsmmuFaults) -> Verdict {
+    /// The same on a machine with other options: a failure that these bring is a difference.
+    fn run_given(&self, mode: Mode, given: &Given) -> Verdict {
+        match self.run_with(mode, given) {
+            Verdict::Fail(message) if *given != Given::default() && self.run(mode) == Verdict::Pass => {
+                Verdict::Differs(message)
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The same on a machine with other options, or broken.
+    pub(crate) fn run_with(&self, mode: Mode, given: &Given) -> Verdict {
         if let Some(reason) = self.needs.and_then(Need::absent) {
             return Verdict::Absent(reason);
         }
         let profile = self.needs.and_then(Need::profile).unwrap_or(IdrProfile::STALLING);
-        let run = || (self.run)(&mut Rig::new(mode, profile, faults));
+        let beside = matches!(self.basis, Basis::Sources(_));
+        let run = || (self.run)(&mut Rig::new(mode, profile, beside, given));
         let result = catch_unwind(AssertUnwindSafe(run));
         match (result, self.deviates) {
             (Ok(Ok(())), None) => Verdict::Pass,
@@ -151,6 +215,10 @@ pub struct Suite {
     pub name: &'static str,
     /// What is checked, and against which text.
     pub title: &'static str,
+    /// What rows look at and what they are based on: ends a sentence, and may add more.
+    pub about: &'static str,
+    /// What [`Row::basis`] is called at the head of a table.
+    pub basis: &'static str,
     /// The groups in order.
     pub groups: &'static [Group],
 }
@@ -162,6 +230,8 @@ pub enum Verdict {
     Pass,
     /// Not so, as is known, and why.
     Deviates(&'static str),
+    /// Not so with the options that were asked for, but with the default ones; what was seen, and what was expected.
+    Differs(String),
     /// The models lack what the row is about, and why.
     Absent(&'static str),
     /// What was seen, and what was expected.
@@ -174,6 +244,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Deviates(_) => "deviates",
+            Self::Differs(_) => "differs",
             Self::Absent(_) => "absent",
             Self::Fail(_) => "fail",
         }
@@ -184,7 +255,7 @@ impl Verdict {
         match self {
             Self::Pass => None,
             Self::Deviates(reason) | Self::Absent(reason) => Some(reason),
-            Self::Fail(message) => Some(message),
+            Self::Differs(message) | Self::Fail(message) => Some(message),
         }
     }
 }
@@ -205,7 +276,8 @@ impl Outcome {
             Verdict::Pass => 0,
             Verdict::Absent(_) => 1,
             Verdict::Deviates(_) => 2,
-            Verdict::Fail(_) => 3,
+            Verdict::Differs(_) => 3,
+            Verdict::Fail(_) => 4,
         };
         self.verdicts.iter().max_by_key(rank).expect("there are modes")
     }
@@ -216,7 +288,13 @@ pub type Outcomes = Vec<(&'static str, Vec<Outcome>)>;
 
 /// Runs all rows in all modes.
 pub fn run(suite: &Suite) -> Outcomes {
-    let outcome = |row: &Row| Outcome { row: *row, verdicts: Mode::ALL.map(|mode| row.run(mode)) };
+    run_given(suite, &Given::default())
+}
+
+/// The same on machines with other options.
+pub fn run_given(suite: &Suite, given: &Given) -> Outcomes {
+    let verdicts = |row: &Row| Mode::ALL.map(|mode| row.run_given(mode, given));
+    let outcome = |row: &Row| Outcome { row: *row, verdicts: verdicts(row) };
     suite.groups.iter().map(|group| (group.title, group.rows.iter().map(outcome).collect())).collect()
 }
 
@@ -250,23 +328,27 @@ mod test {
     #[test]
     fn broken_machines_are_noticed() {
         let none = PsmmuFaults::default;
+        let given = |faults: &PsmmuFaults| Given { faults: *faults, ..Given::default() };
         let all = Which::From(1);
         let rows: &[(PsmmuFaults, &[&str])] = &[
             (
                 PsmmuFaults { drop_tlbi: all.into(), ..none() },
                 &["B08", "I01", "I03", "I06", "I07", "I09", "I12", "I18"],
             ),
-            (PsmmuFaults { drop_cfgi: all.into(), ..none() }, &["C16", "I13", "I14", "Q20", "L11"]),
-            (PsmmuFaults { lose_event: all, ..none() }, &["T01", "T20", "C04", "X02", "N05", "E01", "L01"]),
-            (PsmmuFaults { lose_interrupt: all, ..none() }, &["E01", "E02", "Q10", "Q11"]),
+            (PsmmuFaults { drop_cfgi: all.into(), ..none() }, &["C16", "I13", "I14", "Q20", "L11", "P02"]),
+            (
+                PsmmuFaults { lose_event: all, ..none() },
+                &["T01", "T20", "C04", "X02", "N05", "E01", "E08", "L01"],
+            ),
+            (PsmmuFaults { lose_interrupt: all, ..none() }, &["E01", "E02", "Q10", "Q11", "P05"]),
             (PsmmuFaults { lose_atc_invalidation: all, ..none() }, &["Q15", "Q18"]),
-            (PsmmuFaults { abort_read: all, ..none() }, &["X01", "N10", "A01", "T08", "C07"]),
+            (PsmmuFaults { abort_read: all, ..none() }, &["X01", "N10", "A01", "T08", "C07", "P02"]),
             (PsmmuFaults { abort_command_fetch: all, ..none() }, &["R15", "Q01", "I01"]),
-            (PsmmuFaults { corrupt_command: Which::From(4).into(), ..none() }, &["Q15", "L02"]),
+            (PsmmuFaults { corrupt_command: Which::From(4).into(), ..none() }, &["Q15", "L02", "P03"]),
         ];
         let row = |id: &str| SUITE.groups.iter().flat_map(|group| group.rows).find(|row| row.id == id);
         let passes = |id: &str, mode, faults: &PsmmuFaults| {
-            !matches!(row(id).expect("the row exists").run_with(mode, faults), Verdict::Fail(_))
+            !matches!(row(id).expect("the row exists").run_with(mode, &given(faults)), Verdict::Fail(_))
         };
         let mut passed = Vec::new();
         for (faults, ids) in rows {

@@ -32,6 +32,8 @@ pub struct GuestSmmu {
     pub cmdq_log2: u8,
     /// Largest event queue to ask for, log2 of entries.
     pub eventq_log2: u8,
+    /// The tables name a Tegra264 SMMU.
+    pub repeat_invalidations: bool,
     /// Devices behind it: virtual StreamIDs, and whether they can do ATS.
     pub devices: Vec<(u32, bool)>,
 }
@@ -47,6 +49,7 @@ impl GuestSmmu {
             eventq_intid: vsmmu.config.eventq_intid,
             cmdq_log2: vsmmu.config.cmdq_log2_max,
             eventq_log2,
+            repeat_invalidations: false,
             devices,
         }
     }
@@ -112,6 +115,7 @@ impl Guest {
                 wanted: Wanted { msi_polling: false, sev: false, ..Wanted::default() },
                 cmdq_log2_max: smmu.cmdq_log2,
                 eventq_log2_max: smmu.eventq_log2,
+                repeat_invalidations: smmu.repeat_invalidations,
                 ..Config::new(by, smmu.index, smmu.base, smmu.gerror_intid)
             };
             let driver = Driver::probe(cpu, config, &guest.pages, journal).await?;

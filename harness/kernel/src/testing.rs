@@ -1,5 +1,7 @@
 //! A machine for this crate's tests: CPUs, memory, interrupt controller, one pSMMU, wired with a constant latency.
 
+pub(crate) mod trace;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -7,19 +9,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{self, Core, Cpu, CpuId, CpuTiming, SignalId};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::interrupt::{self, InterruptConfig, InterruptController};
 use models::memory::{self, Memory, MemoryConfig, PhysMem};
 use models::psmmu::{self, Psmmu, PsmmuConfig};
-use models::record::Record;
+use models::record::{CommandQueue, Record};
 use models::smmu::interrupts::Lines;
 use parking_lot::Mutex;
 use sim::{Component, Cx, DomainId, Queue, Time};
+use spec::smmu::Opcode;
 
 use crate::alloc::Pages;
 use crate::cmdqv::CmdqvConfig;
 use crate::journal::{Actor, Journal, Note};
 use crate::smmu::Config;
+
+use self::trace::{Seen, Trace};
 
 const MEMORY: u64 = 0x8000_0000;
 const MEMORY_BYTES: u64 = 0x4000_0000;
@@ -78,8 +83,12 @@ pub(crate) struct Bench {
     dma: Vec<DmaResult>,
     /// Invalidations that the endpoints got.
     pub(crate) atc: Vec<AtcInvalidate>,
+    /// Answers to page requests that the endpoints got.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Everything that the hardware told.
     pub(crate) records: Vec<(Time, Record)>,
+    /// Accesses to the CMDQV.
+    pub(crate) trace: Trace,
     /// Everything that software told, after [`Bench::notes`].
     pub(crate) journal: Journal,
     /// Memory for drivers.
@@ -105,7 +114,9 @@ impl Bench {
             signals: BTreeMap::new(),
             dma: Vec::new(),
             atc: Vec::new(),
+            page_responses: Vec::new(),
             records: Vec::new(),
+            trace: Trace::default(),
             journal: Journal::new(),
             pages: Pages::new(&[(MEMORY, MEMORY + MEMORY_BYTES / 2)]),
             has_cmdqv,
@@ -176,8 +187,16 @@ impl Bench {
 
     /// Sends a DMA and runs until it is answered.
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> DmaResult {
-        let request =
-            DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind: AddressType::Untranslated, op };
+        let request = DmaRequest {
+            endpoint: 0,
+            tag: 0,
+            sid,
+            ssid: None,
+            addr,
+            kind: AddressType::Untranslated,
+            op,
+            unsupported: false,
+        };
         self.dma_request(request)
     }
     pub(crate) fn dma_request(&mut self, request: DmaRequest) -> DmaResult {
@@ -255,6 +274,13 @@ impl Bench {
         }
     }
     fn note(&mut self, now: Time, notes: &mut Vec<Record>) {
+        for note in &*notes {
+            if let Record::CommandConsumed { queue: CommandQueue::Main, executed, .. } = note
+                && executed.op() == Opcode::SYNC
+            {
+                self.trace.push(Seen::Sync);
+            }
+        }
         self.records.extend(notes.drain(..).map(|note| (now, note)));
     }
 
@@ -296,13 +322,20 @@ impl Bench {
                 let done = psmmu::In::AtcDone { tag: invalidate.tag, timed_out: false };
                 self.queue.push(at + Time::us(1), Event::Psmmu(done));
             }
+            psmmu::Out::PageResponse(response) => self.page_responses.push(response),
             psmmu::Out::Interrupt { intid } => {
+                if intid == INTID + 3 {
+                    self.trace.push(Seen::Edge);
+                }
                 self.queue.push(at + HOP, Event::Interrupt(interrupt::In::Edge { intid, smmu: Some(0) }));
             }
         }
     }
 
     fn route(&mut self, at: Time, transaction: Transaction) {
+        if (CMDQV..INTERRUPTS).contains(&transaction.addr) {
+            self.trace.asked(transaction.addr - CMDQV, &transaction);
+        }
         let event = match transaction.addr {
             MEMORY.. => return self.queue.push(at, Event::Memory(memory::In::Access(transaction))),
             INTERRUPTS.. => Event::Interrupt(interrupt::In::Bus(transaction)),
@@ -312,6 +345,7 @@ impl Bench {
         self.queue.push(at + HOP, event);
     }
     fn respond(&mut self, at: Time, response: Response) {
+        self.trace.answered(&response);
         let event = match response.to {
             Requester::Cpu(i) => Event::Core(i, cpu::In::Response(response)),
             Requester::Psmmu(_) => Event::Psmmu(psmmu::In::Response(response)),

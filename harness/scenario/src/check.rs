@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::command::Block;
 use crate::declare::Cx;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::load::Item;
 use crate::model::{Behind, Bounds, Endpoint, Node, Pair, Psmmu, Vm, Vsmmu};
 use crate::names::{Actor, Kind, NodeId};
-use crate::platform::{Abi, Policy, VmSpec};
+use crate::platform::{Abi, LoadKind, LoadSpec, Policy, VmSpec};
 use crate::step::{Action, Expected, Step};
 use crate::suggest;
 use crate::tree::{self, Raw};
@@ -231,6 +232,25 @@ fn vsmmu_devices(
     }
 }
 
+/// A hostile guest is a guest, and only it attacks.
+pub(crate) fn load(spec: &LoadSpec, item: &Item<'_>, cx: &mut Cx) {
+    let hostile = spec.kind == LoadKind::HostileGuest;
+    if hostile && spec.actor == Actor::Host {
+        cx.diagnostics.push(
+            Diagnostic::at(item.key("kind"), "a hostile guest needs a VM")
+                .label("the actor of this load is the host")
+                .help("name the VM: actor = \"vm0\""),
+        );
+    }
+    if !hostile && !spec.attacks.is_empty() {
+        cx.diagnostics.push(
+            Diagnostic::at(item.key("attacks"), format!("a load of kind `{}` attacks nobody", spec.kind))
+                .label("only a hostile guest does")
+                .help("kind = \"hostile-guest\""),
+        );
+    }
+}
+
 fn vsmmu_queues(item: &Item<'_>, vsmmu: &Vsmmu, psmmus: &[Option<Psmmu>], vms: &[Option<Vm>], cx: &mut Cx) {
     if vsmmu.policy != Policy::Passthrough {
         return;
@@ -445,6 +465,24 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
         cx.diagnostics.push(Diagnostic::at(step.span.clone(), title).label(label).help(help));
     };
     match &step.action {
+        Action::Rate(args) => {
+            if !matches!(args.of.len(), 0 | 2) {
+                refuse(
+                    "a rate is compared with that of one span",
+                    &format!("`of` has {} names", args.of.len()),
+                    "of = [\"begin\", \"end\"], two named steps",
+                );
+            }
+            if let Some(block) = args.fair
+                && (args.of.is_empty() || !matches!(block, Block::Vintf(..)))
+            {
+                refuse(
+                    "a fair share is a VINTF's, of what it had alone",
+                    "`fair`",
+                    "fair = \"smmu0.vintf1\", of = [\"begin\", \"end\"]",
+                );
+            }
+        }
         Action::Dma(args) => {
             if args.iova.is_some() == args.mapping.is_some() {
                 refuse(

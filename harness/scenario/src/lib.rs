@@ -14,6 +14,7 @@ pub mod command;
 pub mod declare;
 pub mod diagnostic;
 pub mod files;
+pub mod knobs;
 pub mod load;
 pub mod model;
 pub mod names;

@@ -394,7 +394,13 @@ impl<'a> Reader<'a> {
         };
         let sizes = match &spec.cmdqv {
             Some(Cmdqv::Absent) => None,
-            Some(Cmdqv::Sizes(sizes)) => Some(sizes.clone()),
+            Some(Cmdqv::Sizes(sizes)) => {
+                let knobs = preset.cmdqv.as_ref().map(|base| sizes.knobs.over(&base.knobs));
+                Some(platform::CmdqvSpec {
+                    knobs: knobs.unwrap_or_else(|| sizes.knobs.clone()),
+                    ..sizes.clone()
+                })
+            }
             None => preset.cmdqv.clone(),
             Some(Cmdqv::Preset) if preset.cmdqv.is_some() => preset.cmdqv.clone(),
             Some(Cmdqv::Preset) => {
@@ -422,6 +428,10 @@ impl<'a> Reader<'a> {
             vcmdqs: s.vcmdqs,
             sid_slots: s.sid_slots,
             mmio: s.mmio.map_or(0, |a| a.0),
+            arbitration: s.arbitration,
+            cmd_batch: s.cmd_batch,
+            clk_batch: s.clk_batch,
+            knobs: s.knobs.knobs(),
         });
         let mmio = spec.mmio.map_or(0, |a| a.0);
         for (key, address) in [("mmio", mmio), ("cmdqv", cmdqv.map_or(0, |c| c.mmio))] {
@@ -620,6 +630,7 @@ impl<'a> Reader<'a> {
                     eventq_log2: s.eventq_log2,
                     batch: s.batch,
                     share_parent: s.share_parent,
+                    repeat_invalidations: s.repeat_invalidations,
                 }
             }));
         }
@@ -640,6 +651,9 @@ impl<'a> Reader<'a> {
                     .help("endpoint = \"nic0\", or a list of names"),
                 );
             }
+            if let Some(s) = &spec {
+                check::load(s, item, &mut self.cx);
+            }
             out.push(spec.map(|s| Load {
                 name: item.entry.name.clone(),
                 actor: s.actor,
@@ -651,6 +665,7 @@ impl<'a> Reader<'a> {
                 count: s.count,
                 rate: s.rate.map(|r| r.0),
                 bytes: s.bytes.0,
+                attacks: s.attacks,
                 start: s.start,
             }));
         }

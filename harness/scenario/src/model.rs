@@ -1,11 +1,14 @@
 //! The checked scenario: references resolved, units read, defaults filled in, addresses and StreamIDs assigned.
 
+use models::cmdqv::Knobs;
 use sim::Time;
 
 use crate::declare::{choice, record};
 use crate::diagnostic::Span;
 use crate::names::{Actor, EndpointId, Names, NodeId, Object, PairId, PsmmuId, Target, VmId};
-use crate::platform::{Abi, EndpointKind, FaultKind, Granule, LoadKind, PairArchitecture, Policy, Routing};
+use crate::platform::{
+    Abi, Arbitration, Attack, EndpointKind, FaultKind, Granule, LoadKind, PairArchitecture, Policy, Routing,
+};
 use crate::preset::{HostTiming, IdRegisters, SmmuTiming};
 use crate::step::{Event, Step, StepName};
 
@@ -114,6 +117,14 @@ pub struct CmdqvSizes {
     pub sid_slots: u64,
     /// Base address of its registers.
     pub mmio: u64,
+    /// Which command queue has the next turn.
+    pub arbitration: Arbitration,
+    /// Commands in a turn, if not those of the timing.
+    pub cmd_batch: Option<u64>,
+    /// CONFIG.CMDQ_MAX_CLK_BATCH after reset.
+    pub clk_batch: u64,
+    /// Where no public source says what the silicon does.
+    pub knobs: Knobs,
 }
 
 impl CmdqvSizes {
@@ -236,6 +247,8 @@ pub struct Vsmmu {
     pub batch: u64,
     /// One nesting parent per psmmu for all vSMMUs of the VM.
     pub share_parent: bool,
+    /// The guest's driver issues invalidations twice.
+    pub repeat_invalidations: bool,
 }
 
 /// A load generator.
@@ -261,6 +274,8 @@ pub struct Load {
     pub rate: Option<u64>,
     /// Bytes of DMA per page.
     pub bytes: u64,
+    /// What a hostile guest does; everything if empty.
+    pub attacks: Vec<Attack>,
     /// Begins with the scenario.
     pub start: bool,
 }

@@ -4,6 +4,7 @@ use sim::Time;
 
 use crate::declare::{Cx, Field, Ty, choice, record};
 use crate::diagnostic::Diagnostic;
+use crate::knobs::Options;
 use crate::names::{Actor, EndpointId, Many, Named, NodeId, PairId, PsmmuId, Target, VmId};
 use crate::tree::{Node, Raw};
 use crate::units::{Address, Bandwidth, Rate, Size};
@@ -61,6 +62,31 @@ choice! {
         MapUnmap = "map-unmap",
         /// map once, DMA until the count is reached, unmap once
         Dma = "dma",
+        /// attacks of a guest on its hardware queues (see `attacks`); a thread uses one queue of the vSMMU in front of its endpoint
+        HostileGuest = "hostile-guest",
+    }
+    /// What a hostile guest does with its VINTF's register page and the rings behind it. Values and choices follow from the seed.
+    Attack {
+        /// writes and reads back the next word of the page: any value, every offset in turn
+        Sweep = "sweep",
+        /// writes any value to a register of one of its queues, or of the slot behind them
+        Scribble = "scribble",
+        /// queues commands of any opcode, with any bits
+        Opcodes = "opcodes",
+        /// queues TLB invalidations with the VMIDs of others
+        Vmids = "vmids",
+        /// queues ATC invalidations with the StreamIDs of others
+        Streams = "streams",
+        /// rings the doorbell with any PROD
+        Indices = "indices",
+        /// makes GERRORN differ from GERROR, or acknowledges an error and lets it happen again
+        Acknowledge = "acknowledge",
+        /// fills its ring with CMD_SYNCs, some of which ask for a signal
+        Syncs = "syncs",
+        /// fills its ring with TLB invalidations
+        Flood = "flood",
+        /// disables and enables a queue that has commands
+        Toggle = "toggle",
     }
     /// What goes wrong in the environment.
     FaultKind {
@@ -90,6 +116,15 @@ choice! {
         CorruptCommand = "corrupt-command",
         /// an interrupt message is lost
         DropInterrupt = "drop-interrupt",
+    }
+    /// Which command queue has the next turn.
+    Arbitration {
+        /// each in turn
+        RoundRobin = "round-robin",
+        /// the SMMU's own queue whenever it has commands; the others starve while it always has some
+        MainFirst = "main-first",
+        /// the queue that has had a command for longest without a turn
+        OldestFirst = "oldest-first",
     }
     /// Instances behind one register page.
     PairArchitecture {
@@ -179,6 +214,15 @@ record! {
         sid_slots: u64 [1..=16] = "16";
         /// Base of the CMDQV registers; by default 2 MiB above the SMMU's.
         mmio: Option<Address>;
+        /// Which command queue has the next turn, the SMMU's own included.
+        arbitration: Arbitration = "round-robin";
+        /// Commands in a turn: CONFIG.CMDQ_MAX_CMD_BATCH after reset, where 0 is taken as 1; by default `batch_commands` of the
+        /// timing.
+        cmd_batch: Option<u64> [0..=255];
+        /// Clocks in a turn: CONFIG.CMDQ_MAX_CLK_BATCH after reset, in units of the knob `clock-batch`; 0 lets one command through.
+        clk_batch: u64 [0..=255] = "8";
+        /// Where no public source says what the silicon does, see "Knobs of a CMDQV".
+        knobs: Options;
     }
 
     /// A physical SMMUv3.
@@ -294,6 +338,9 @@ record! {
         batch: u64 [1..=4096] = "1";
         /// One nesting parent for all of the VM's vSMMUs on a psmmu (equal VMIDs), or one for each.
         share_parent: bool = "false";
+        /// The guest's firmware tables name a Tegra264 SMMU, so that its driver issues every invalidation twice. The host's driver
+        /// does so where the hardware needs it.
+        repeat_invalidations: bool = "false";
     }
 
     /// A load generator: threads that map, DMA and unmap.
@@ -316,6 +363,8 @@ record! {
         rate: Option<Rate> [1..=1_000_000_000];
         /// Bytes of DMA per page.
         bytes: Size [1..=1 << 30] = "64 B";
+        /// hostile-guest: what it does, by chance; by default everything.
+        attacks: Vec<Attack>;
         /// Begins with the scenario. Otherwise a step `start-load` begins it.
         start: bool = "true";
     }

@@ -14,6 +14,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("gem5", include_str!("../../../scenarios/presets/gem5.toml")),
     ("grace", include_str!("../../../scenarios/presets/grace.toml")),
     ("mmu700", include_str!("../../../scenarios/presets/mmu700.toml")),
+    ("tegra264", include_str!("../../../scenarios/presets/tegra264.toml")),
 ];
 
 /// The preset used when a file names none.

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use models::cmdqv::Knobs;
+use models::cmdqv::provenance::Source;
+
 use crate::command::{self, Op};
 use crate::declare::{Key, Record, Table, Ty};
 use crate::model::{ExpectSpec, HeadSpec};
@@ -57,8 +60,35 @@ pub fn markdown() -> String {
     for op in Op::ALL {
         let _ = writeln!(out, "| {op} | {:#04x} | {} |", op.code(), op.fields().join(", "));
     }
+    knobs(&mut out);
     section(&mut out, "Preset files", &PresetSpec::table());
     out
+}
+
+/// The options of a CMDQV, with where their defaults come from.
+fn knobs(out: &mut String) {
+    out.push_str(
+        "\n## Knobs of a CMDQV\n\nNo register manual of the block is public. Where no source says what the silicon does, an option \
+         does:\n`cmdqv = { knobs = { auto-sync = \"off\" } }` on a psmmu, or `[cmdqv] knobs = { ... }` in a preset, which a psmmu's own \
+         knobs change\none by one. The first value is the default; its sources:",
+    );
+    for source in Source::ALL {
+        let _ = write!(out, " [{}] {};", source.letter(), source.meaning());
+    }
+    out.pop();
+    out.push_str(".\n\n| knob | | what it decides | values | source |\n|---|---|---|---|---|\n");
+    for knob in Knobs::TABLE {
+        let values: Vec<_> =
+            knob.values.iter().map(|v| format!("`{}` ({})", v.name, v.doc.trim_end_matches('.'))).collect();
+        let (name, number) = (knob.name, knob.number);
+        let _ = writeln!(
+            out,
+            "| `{name}` | {number} | {} | {} | {} |",
+            knob.doc,
+            values.join("; "),
+            knob.sources
+        );
+    }
 }
 
 fn steps(out: &mut String) {

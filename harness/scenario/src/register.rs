@@ -104,6 +104,19 @@ fn start(block: Block) -> u64 {
     }
 }
 
+/// Every register of a block that has a name, with indices spelled out.
+pub fn all(block: Block) -> Vec<Register> {
+    let name = |name: &str, index| Register::Name(name.to_owned(), index);
+    let indexed = |stem: &str| -> Vec<Register> {
+        let all = (0..=u64::from(u8::MAX)).map(|n| name(stem, Some(n)));
+        all.take_while(|reg| locate(block, reg).is_ok()).collect()
+    };
+    names(block)
+        .iter()
+        .flat_map(|full| full.strip_suffix("[0]").map_or_else(|| vec![name(full, None)], indexed))
+        .collect()
+}
+
 /// The names that a block knows.
 fn names(block: Block) -> Vec<String> {
     fn of<B: spec::regs::Block>() -> impl Iterator<Item = String> {

@@ -661,6 +661,14 @@ record! {
         /// Give up (and fail) after this time.
         limit: Time [1_000..=10_000_000_000_000] = "1 ms";
     }
+    /// Read all registers of a block, by name or in their order. With `same_as` none may have changed since that earlier step of
+    /// this kind.
+    Registers {
+        /// The block.
+        block: Block;
+        /// The earlier step.
+        same_as: Option<StepName>;
+    }
     /// Put commands into a queue and ring its doorbell.
     CommandStep {
         /// The queue.
@@ -715,6 +723,25 @@ record! {
         since: Option<StepName>;
         /// Exactly this.
         equals: Option<f64>;
+        /// At least this.
+        min: Option<f64>;
+        /// At most this.
+        max: Option<f64>;
+    }
+    /// How fast a metric grew in a span of the script, per microsecond. If the step has a name, the numbers become metrics:
+    /// `<name>.per_us`, `<name>.of` and `<name>.fair`.
+    Rate {
+        /// The metric.
+        metric: String;
+        /// The span begins at the end of this named step.
+        since: StepName;
+        /// It ends at the end of this one; by default now.
+        until: Option<StepName>;
+        /// Two named steps, between which the metric grew too: `min` and `max` are for the quotient of the two rates.
+        of: Vec<StepName>;
+        /// A VINTF, like `"smmu0.vintf1"`: the quotient must not be less than its fair share, the part that its queues are of
+        /// all queues of the psmmu which executed commands in the span.
+        fair: Option<Block>;
         /// At least this.
         min: Option<f64>;
         /// At most this.
@@ -857,6 +884,7 @@ steps! {
     "Registers and queues": Ok {
         RegRead(RegRead) = "reg-read";
         RegWrite(RegWrite) = "reg-write";
+        Registers(Registers) = "registers";
         Poll(Poll) = "poll";
         Command(CommandStep) = "command";
     }
@@ -867,6 +895,7 @@ steps! {
         ArmFault(ArmFault) = "arm-fault";
         ClearFault(ClearFault) = "clear-fault";
         Check(Check) = "check";
+        Rate(Rate) = "rate";
         Note(Note) = "note";
     }
 }

@@ -3,26 +3,15 @@
 
 use std::path::Path;
 
-/// Compares a committed file, or writes it when `UPDATE_DOCS` is set.
-fn check(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, text).unwrap();
-        return;
-    }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == text, "docs/{name} is stale: run `UPDATE_DOCS=1 cargo test -p scenario`");
-}
-
 #[test]
 fn reference_is_current() {
-    check("scenario-reference.md", &scenario::reference::markdown());
+    fresh::check("scenario", "scenario-reference.md", &scenario::reference::markdown());
 }
 
 #[test]
 fn schema_is_current() {
     let schema = serde_json::to_string_pretty(&scenario::schema::scenario()).unwrap();
-    check("scenario-schema.json", &(schema + "\n"));
+    fresh::check("scenario", "scenario-schema.json", &(schema + "\n"));
 }
 
 #[test]

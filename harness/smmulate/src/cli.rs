@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
-use conformance::{SUITES, Suite};
+use conformance::{Given, SUITES, Suite};
 
 /// Style of errors.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -54,12 +54,29 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
-    /// What to check: smmuv3
+    /// What to check: smmuv3 or cmdqv
     #[arg(value_name = "SUITE", value_parser = suite)]
     pub(crate) suite: &'static Suite,
+    /// Another choice for what is not known of the CMDQV, K1 to K19 of docs/conformance-cmdqv.md; rows that come out
+    /// otherwise with it are reported as `differs`, which is no failure
+    #[arg(long = "knob", value_name = "NAME=VALUE", value_parser = knob)]
+    pub(crate) knobs: Vec<KnobSetting>,
     /// Write the results as JSON; `-` for standard output, in place of the text
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// An option of the CMDQV and its value, both known to exist.
+#[derive(Clone, Debug)]
+pub(crate) struct KnobSetting {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+fn knob(text: &str) -> Result<KnobSetting, String> {
+    let (name, value) = text.split_once('=').ok_or("it must look like auto-sync=off")?;
+    Given::default().set_knob(name, value)?;
+    Ok(KnobSetting { name: name.to_owned(), value: value.to_owned() })
 }
 
 /// A suite by its name.

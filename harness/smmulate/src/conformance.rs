@@ -4,14 +4,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use conformance::report::{self, Totals};
-use conformance::suite;
+use conformance::{Given, suite};
 
-use crate::cli::Conformance;
+use crate::cli::{Conformance, KnobSetting};
 use crate::{FAILED, input_error};
 
 /// Runs a suite; results go to stdout.
 pub(crate) fn conformance(args: &Conformance) -> ExitCode {
-    let outcomes = suite::run(args.suite);
+    let mut given = Given::default();
+    for KnobSetting { name, value } in &args.knobs {
+        given.set_knob(name, value).expect("the command line was checked");
+    }
+    let outcomes = suite::run_given(args.suite, &given);
     let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if !json_to_stdout {
         anstream::print!("{}", report::text(args.suite, &outcomes));

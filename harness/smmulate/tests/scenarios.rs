@@ -143,6 +143,78 @@ const ROWS: &[Row] = &[
         "",
         &["expected at least 1"],
     ),
+    (
+        "cmdqv/c03-vmid",
+        "[script]",
+        "[fault.trusting]\nkind = \"keep-guest-vmid\"\nat = \"smmu0\"\n[script]",
+        &["smmu0.misses is 1; expected exactly 0", "vmids_replaced is 0; expected exactly 3"],
+    ),
+    (
+        "cmdqv/c04-streamid",
+        "sid_slots = 16 }",
+        "sid_slots = 16, knobs = { unmatched-sid = \"illegal-access\" } }",
+        &["stopped with CERROR_ILL_ACCESS, but CERROR_ILL was expected"],
+    ),
+    (
+        "cmdqv/c05-forbidden",
+        "sid_slots = 16 }",
+        "sid_slots = 16, knobs = { guest-nh-all = \"legal\" } }",
+        &["smmu0.cmdqv.errors: 3; expected exactly 4"],
+    ),
+    (
+        "cmdqv/c06-error",
+        "offset = 0x1_0010, data = \"46",
+        "offset = 0x1_0010, data = \"04",
+        &["CONS is still 0x1000001"],
+    ),
+    (
+        "cmdqv/c07-isolated",
+        "block = \"vs0.lvcmdq1\", reg = \"CONFIG\", value = 0",
+        "block = \"vs1.lvcmdq1\", reg = \"CONFIG\", value = 0",
+        &["CONFIG was 0x1 and is 0x0"],
+    ),
+    (
+        "cmdqv/c08-inserted-sync",
+        ", knobs = { auto-sync = \"off\" }",
+        "",
+        &["smmu1.inserted_syncs is 1; expected exactly 0"],
+    ),
+    (
+        "cmdqv/c10-backlog",
+        "\"drop\" } }",
+        "\"stop\" } }",
+        &["smmu1.commands.TLBI_NH_ASID is 3; expected exactly 0"],
+    ),
+    (
+        "cmdqv/c11-tegra264",
+        "repeat_invalidations = true",
+        "",
+        &["the oracle finds nothing else", "stale-use: nic1"],
+    ),
+    (
+        "cmdqv/c11-tegra264",
+        "preset = \"tegra264\"",
+        "preset = \"grace\"",
+        &["stale-use: 0; expected at least 1"],
+    ),
+    (
+        "cmdqv/c12-arbitration",
+        "arbitration = \"main-first\"",
+        "arbitration = \"round-robin\"",
+        &["expected at least 5"],
+    ),
+    (
+        "attacks/a1-registers",
+        "{ do = \"wait\", load = \"sweep\" },",
+        "{ do = \"reg-write\", block = \"smmu0.vintf1\", reg = \"SID_MATCH[1]\", value = 1 },",
+        &["SID_MATCH[1] was 0x0 and is 0x1"],
+    ),
+    (
+        "attacks/a4-flood",
+        "sid_slots = 16 }",
+        "sid_slots = 16, cmd_batch = 255, clk_batch = 255 }",
+        &["fair are 2 of 4 busy queues, so that at least 0.500 was expected"],
+    ),
 ];
 
 #[test]

@@ -121,6 +121,9 @@ impl Tally {
                 self.smmu(*smmu).bus_errors += 1;
             }
             Record::BusError { .. }
+            | Record::PageRequestWritten { .. }
+            | Record::PageRequestDropped { .. }
+            | Record::PageResponse { .. }
             | Record::MemoryWrite { .. }
             | Record::DescriptorUpdated { .. }
             | Record::SmmuRegister { .. }

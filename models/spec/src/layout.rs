@@ -17,7 +17,6 @@
 //! ```
 
 use crate::regs::FieldDesc;
-use core::fmt::Write;
 
 /// A structure in memory, described by its table of fields.
 pub trait Layout: Copy + Default + PartialEq + core::fmt::Debug + 'static {
@@ -197,21 +196,6 @@ pub fn check_layout<L: Layout>(alternatives: &[&str]) {
     for name in alternatives {
         assert!(L::field(name).is_some(), "{} has no field {name}", L::NAME);
     }
-}
-
-/// The structure as a table for the reference.
-pub fn markdown<L: Layout>() -> String {
-    let mut s = String::from("| Bits | Word.bits | Field | Purpose |\n|---|---|---|---|\n");
-    for f in L::FIELDS {
-        let (word, hi, lo) = (f.word(), f.hi % 64, f.lo % 64);
-        let row = if f.hi == f.lo {
-            format!("| {} | {word}.{lo} | {} | {} |", f.hi, f.name, f.doc)
-        } else {
-            format!("| {}:{} | {word}.{hi}:{lo} | {} | {} |", f.hi, f.lo, f.name, f.doc)
-        };
-        writeln!(s, "{row}").expect("a String takes everything");
-    }
-    s
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@
 //! assert_eq!(Example::by_name("CR0"), Some(Example::CR0));
 //! ```
 
-use core::fmt::Write;
 use core::marker::PhantomData;
 
 /// How software may touch a register.
@@ -33,6 +32,8 @@ pub enum Access {
     Wo,
     /// Writing 1 clears a bit.
     W1c,
+    /// Writing 1 sets a bit.
+    W1s,
 }
 
 /// How a field's accessor presents its bits.
@@ -159,6 +160,10 @@ pub const fn set(word: u64, hi: u32, lo: u32, value: u64) -> u64 {
 
 /// A register block's identity: an enum whose variants index the table.
 pub trait Block: Copy + PartialEq + core::fmt::Debug + 'static {
+    /// Name of the block.
+    const NAME: &'static str;
+    /// What it is.
+    const DOC: &'static str;
     /// The rows, in ascending order of offset.
     const TABLE: &'static [RegDesc];
     /// Every register, in the order of the table.
@@ -228,6 +233,8 @@ macro_rules! registers {
         $vis enum $block { $( $(#[doc = $rdoc])* $reg ),* }
 
         impl $crate::regs::Block for $block {
+            const NAME: &'static str = stringify!($block);
+            const DOC: &'static str = concat!($($bdoc),*).trim_ascii();
             const TABLE: &'static [$crate::regs::RegDesc] = &[ $( $crate::regs::RegDesc {
                 name: stringify!($reg), offset: $off, bytes: size_of::<$ty>() as u32,
                 access: $crate::registers!(@acc $acc), reset: $reset,
@@ -283,6 +290,7 @@ macro_rules! registers {
     (@acc rw) => { $crate::regs::Access::Rw };
     (@acc wo) => { $crate::regs::Access::Wo };
     (@acc w1c) => { $crate::regs::Access::W1c };
+    (@acc w1s) => { $crate::regs::Access::W1s };
     (@lo $hi:literal) => { $hi };
     (@lo $hi:literal, $lo:literal) => { $lo };
     (@kind) => { $crate::regs::Kind::Value };
@@ -363,6 +371,7 @@ impl<B: Block> RegFile<B> {
             Access::Ro => {}
             Access::Rw | Access::Wo => *bits = value & desc.mask(),
             Access::W1c => *bits &= !value,
+            Access::W1s => *bits |= value & desc.mask(),
         }
         *bits
     }
@@ -374,7 +383,7 @@ impl<B: Block> RegFile<B> {
 
     /// The whole-register value that a 32-bit write of one half amounts to, to be given to [`write`](Self::write).
     pub fn merge_word(&self, reg: B, upper: bool, value: u32) -> u64 {
-        if reg.desc().access == Access::W1c {
+        if matches!(reg.desc().access, Access::W1c | Access::W1s) {
             return u64::from(value) << if upper { 32 } else { 0 };
         }
         let old = self.bits[reg.index()];
@@ -405,24 +414,6 @@ pub fn check_table<B: Block>() {
     }
 }
 
-/// The block as a table for the register reference.
-pub fn markdown<B: Block>() -> String {
-    let mut s = String::from(
-        "| Offset | Name | Bits | Access | Reset | Fields | Purpose |\n|---|---|---|---|---|---|---|\n",
-    );
-    for r in B::TABLE {
-        let fields: Vec<_> = r.fields.iter().map(FieldDesc::position).collect();
-        let (bits, fields) = (r.bytes * 8, fields.join(" "));
-        writeln!(
-            s,
-            "| {:#06x} | {} | {bits} | {:?} | {:#x} | {fields} | {} |",
-            r.offset, r.name, r.access, r.reset, r.doc
-        )
-        .expect("a String takes everything");
-    }
-    s
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
@@ -440,6 +431,8 @@ mod test {
             0x10 ERR: u32 w1c = 0 { a[0], b[1] }
             /// Commands.
             0x14 GO: u32 wo = 0 { go[0] }
+            /// Set by ones.
+            0x18 SET: u32 w1s = 4 { a[2:0] }
         }
     }
 
@@ -452,6 +445,7 @@ mod test {
             (Sample::CTRL, u64::MAX, 0x71, 0x71),
             (Sample::BASE, u64::MAX, 0x4000_ffff_ffff_ffff, 0x4000_ffff_ffff_ffff),
             (Sample::GO, 1, 1, 0),
+            (Sample::SET, 9, 5, 5),
         ];
         for (reg, written, stored, read) in rows {
             assert_eq!(file.write(reg, written), stored, "{reg}");
@@ -467,7 +461,7 @@ mod test {
         let mut file = RegFile::<Sample>::reset();
         assert_eq!(Sample::decode_word(0x0c), Some((Sample::BASE, true)));
         assert_eq!(Sample::decode_word(0x08), Some((Sample::BASE, false)));
-        assert_eq!(Sample::decode_word(0x18), None);
+        assert_eq!(Sample::decode_word(0x1c), None);
         for (upper, half) in [(false, 0x8000_0008), (true, 0x4000_0001)] {
             let value = file.merge_word(Sample::BASE, upper, half);
             file.write(Sample::BASE, value);

@@ -21,6 +21,7 @@ crate::registers! {
             gfre[1],
             /// Global faults raise the interrupt.
             gfie[2],
+            /// Streams are matched with extended identifiers.
             exidenable[3],
             /// Configuration faults abort the transaction.
             gcfgfre[4],
@@ -28,18 +29,67 @@ crate::registers! {
             gcfgfie[5],
             /// A stream that matches nothing faults, rather than bypasses.
             usfcfg[10],
-            vmidpne[11], ptm[12], fb[13], bsu[15:14],
+            /// VMID private namespace.
+            vmidpne[11],
+            /// Ignore broadcast TLB maintenance.
+            ptm[12],
+            /// Force broadcast of invalidations.
+            fb[13],
+            /// Barrier shareability upgrade.
+            bsu[15:14],
         }
         /// Features: stages, stream matching, number of groups.
         0x0020 IDR0: u32 ro = 0 {
-            numsmrg[7:0], exids[8], numsidb[12:9], cttw[14], numirpt[23:16], ptfs[25:24], atosns[26],
-            sms[27], nts[28], s2ts[29], s1ts[30],
+            /// Stream mapping register groups.
+            numsmrg[7:0],
+            /// Extended stream identifiers.
+            exids[8],
+            /// Bits of a stream identifier.
+            numsidb[12:9],
+            /// Walks are coherent.
+            cttw[14],
+            /// Context interrupts.
+            numirpt[23:16],
+            /// AArch32 table formats.
+            ptfs[25:24],
+            /// Address translation operations are absent.
+            atosns[26],
+            /// Streams are matched, rather than indexed.
+            sms[27],
+            /// Nested translation.
+            nts[28],
+            /// Stage 2.
+            s2ts[29],
+            /// Stage 1.
+            s1ts[30],
         }
         /// Page size, size of the global space, number of context banks.
-        0x0024 IDR1: u32 ro = 0 { numcb[7:0], nums2cb[23:16], numpagendxb[30:28], pagesize[31] }
+        0x0024 IDR1: u32 ro = 0 {
+            /// Context banks.
+            numcb[7:0],
+            /// Of these, for stage 2 only.
+            nums2cb[23:16],
+            /// One less than log2 of the pages of the global space.
+            numpagendxb[30:28],
+            /// 0 4KB pages of registers, 1 64KB.
+            pagesize[31],
+        }
         /// Address sizes and granules.
         0x0028 IDR2: u32 ro = 0 {
-            ias[3:0], oas[7:4], ubs[11:8], ptfs4k[12], ptfs16k[13], ptfs64k[14], vmid16[15],
+            /// Input address size, encoded as IDR5.OAS of SMMUv3.
+            ias[3:0],
+            /// Output address size.
+            oas[7:4],
+            /// Upstream bus size.
+            ubs[11:8],
+            /// 4KB granule.
+            ptfs4k[12],
+            /// 16KB granule.
+            ptfs16k[13],
+            /// 64KB granule.
+            ptfs64k[14],
+            /// VMIDs have 16 bits.
+            vmid16[15],
         }
         /// Address of the first global fault.
         0x0040 sGFAR: u64 rw = 0 { faddr[63:0] addr }
@@ -51,12 +101,30 @@ crate::registers! {
             usf[1],
             /// The stream matches several groups.
             smcf[2],
-            ucbf[3], ucif[4], caf[5], ef[6], pf[7],
+            /// A context bank is not implemented.
+            ucbf[3],
+            /// A context interrupt is not implemented.
+            ucif[4],
+            /// Configuration access fault.
+            caf[5],
+            /// External abort.
+            ef[6],
+            /// Permission fault.
+            pf[7],
             /// Another fault came before the first was cleared.
             multi[31],
         }
         /// How the first global fault came about.
-        0x0050 sGFSYNR0: u32 rw = 0 { nested[0], wnr[1], pnu[2], ind[3] }
+        0x0050 sGFSYNR0: u32 rw = 0 {
+            /// Stage 1 of a nested translation.
+            nested[0],
+            /// Write, rather than read.
+            wnr[1],
+            /// Privileged.
+            pnu[2],
+            /// Instruction.
+            ind[3],
+        }
         /// Whose the first global fault was.
         0x0054 sGFSYNR1: u32 rw = 0 { streamid[15:0] }
         /// Invalidates everything of one VMID.
@@ -66,7 +134,10 @@ crate::registers! {
         /// Starts to wait for the invalidations before it.
         0x0070 TLBGSYNC: u32 wo = 0 {}
         /// Whether that still goes on.
-        0x0074 TLBGSTATUS: u32 ro = 0 { gsactive[0] }
+        0x0074 TLBGSTATUS: u32 ro = 0 {
+            /// Invalidations are under way.
+            gsactive[0],
+        }
     }
 }
 
@@ -75,18 +146,22 @@ crate::registers! {
     pub enum Stream {
         /// Which streams.
         0x0800 SMR: u32 rw = 0 {
+            /// Identifier to match.
             id[14:0],
             /// Bits of the identifier to ignore.
             mask[30:16],
+            /// The group is in use.
             valid[31],
         }
         /// What becomes of them.
         0x0c00 S2CR: u32 rw = 0 {
             /// Context bank.
             cbndx[7:0],
+            /// The group matches extended identifiers.
             exidvalid[10],
             /// 0 translate, 1 bypass, 2 fault.
             kind[17:16],
+            /// 0 as it comes, 2 unprivileged, 3 privileged.
             privcfg[25:24],
         }
     }
@@ -98,18 +173,31 @@ crate::registers! {
     pub enum Attributes {
         /// Kind of context, VMID, interrupt.
         0x0000 CBAR: u32 rw = 0 {
-            vmid[7:0], bpshcfg[9:8], memattr[15:12],
+            /// Tag of the bank's translations.
+            vmid[7:0],
+            /// Shareability where stage 2 is bypassed.
+            bpshcfg[9:8],
+            /// Memory type where stage 2 is bypassed.
+            memattr[15:12],
             /// 1 is stage 1 with stage 2 bypassed.
             kind[17:16],
+            /// Interrupt of the bank.
             irptndx[31:24],
         }
         /// The stream of the bank's fault.
-        0x0400 CBFRSYNRA: u32 rw = 0 { streamid[15:0], ssd_index[30:16] }
+        0x0400 CBFRSYNRA: u32 rw = 0 {
+            streamid[15:0],
+            /// Security index of the stream.
+            ssd_index[30:16],
+        }
         /// Translation table format.
         0x0800 CBA2R: u32 rw = 0 {
             /// AArch64 translation tables.
             va64[0],
-            mono[1], vmid16[31:16],
+            /// Monitor context.
+            mono[1],
+            /// VMID with 16 bits.
+            vmid16[31:16],
         }
     }
 }
@@ -121,14 +209,22 @@ crate::registers! {
         0x0000 SCTLR: u32 rw = 0 {
             /// Translate.
             m[0],
-            tre[1], afe[2], e[4],
+            /// TEX remap (short descriptors).
+            tre[1],
+            /// Access flag (short descriptors).
+            afe[2],
+            /// The tables are big-endian.
+            e[4],
             /// Faults abort the transaction, rather than read zero and drop writes.
             cfre[5],
             /// Faults raise the interrupt.
             cfie[6],
             /// Faults stall the transaction.
             cfcfg[7],
-            hupcf[8], asidpne[12],
+            /// Hits go on while a fault is pending.
+            hupcf[8],
+            /// ASID private namespace.
+            asidpne[12],
         }
         /// Translation control, upper part.
         0x0010 TCR2: u32 rw = 0 {
@@ -136,23 +232,44 @@ crate::registers! {
             pasize[2:0],
             /// ASIDs have 16 bits.
             as16[4],
+            /// Where the sign of an address lies.
             sep[17:15],
         }
         /// Translation table base, and the ASID of everything found there.
-        0x0020 TTBR0: u64 rw = 0 { baddr[47:0] addr, asid[63:48] }
+        0x0020 TTBR0: u64 rw = 0 {
+            /// Base of the first table.
+            baddr[47:0] addr,
+            /// Tag of the non-global translations.
+            asid[63:48],
+        }
         /// Translation control.
         0x0030 TCR: u32 rw = 0 {
             /// 64 less the number of input bits.
             t0sz[5:0],
             /// No walks through TTBR0.
             epd0[7],
-            irgn0[9:8], orgn0[11:10], sh0[13:12],
+            /// Walks through TTBR0, inner cacheability.
+            irgn0[9:8],
+            /// Walks through TTBR0, outer cacheability.
+            orgn0[11:10],
+            /// Walks through TTBR0, shareability.
+            sh0[13:12],
             /// Granule: 0 is 4 KiB.
             tg0[15:14],
-            t1sz[21:16], a1[22],
+            /// 64 less the number of input bits of TTBR1.
+            t1sz[21:16],
+            /// The ASID is TTBR1's.
+            a1[22],
             /// No walks through TTBR1.
             epd1[23],
-            irgn1[25:24], orgn1[27:26], sh1[29:28], tg1[31:30],
+            /// As IRGN0, for TTBR1.
+            irgn1[25:24],
+            /// As ORGN0, for TTBR1.
+            orgn1[27:26],
+            /// As SH0, for TTBR1.
+            sh1[29:28],
+            /// Granule of TTBR1.
+            tg1[31:30],
         }
         /// Memory attributes 0 to 3.
         0x0038 MAIR0: u32 rw = 0 { attr[31:0] }
@@ -168,18 +285,41 @@ crate::registers! {
             pf[3],
             /// External abort of a walk.
             ef[4],
-            tlbmcf[5], tlblkf[6], asf[7], uut[8], ss[30],
+            /// TLB match conflict.
+            tlbmcf[5],
+            /// TLB lock fault.
+            tlblkf[6],
+            /// Address size fault.
+            asf[7],
+            /// Unsupported upstream transaction.
+            uut[8],
+            /// The transaction is stalled.
+            ss[30],
             /// Another fault came before the first was cleared.
             multi[31],
         }
         /// Input address of the first fault.
         0x0060 FAR: u64 rw = 0 { faddr[63:0] addr }
         /// How the first fault came about.
-        0x0068 FSYNR0: u32 rw = 0 { plvl[1:0], wnr[4], pnu[5], ind[6], nsstate[7], s1cbndx[23:16] }
+        0x0068 FSYNR0: u32 rw = 0 {
+            /// Level of the walk.
+            plvl[1:0],
+            /// Write, rather than read.
+            wnr[4],
+            /// Privileged.
+            pnu[5],
+            /// Instruction.
+            ind[6],
+            /// Non-secure.
+            nsstate[7],
+            /// Context bank of stage 1.
+            s1cbndx[23:16],
+        }
         /// Invalidates what is known of one page of one ASID.
         0x0600 TLBIVA: u64 wo = 0 {
             /// Input address, bits 55:12.
             va[43:0],
+            /// ASID.
             asid[63:48],
         }
         /// Invalidates everything of one ASID.
@@ -189,7 +329,10 @@ crate::registers! {
         /// Starts to wait for the invalidations of this bank before it.
         0x07f0 TLBSYNC: u32 wo = 0 {}
         /// Whether that still goes on.
-        0x07f4 TLBSTATUS: u32 ro = 0 { sactive[0] }
+        0x07f4 TLBSTATUS: u32 ro = 0 {
+            /// Invalidations are under way.
+            sactive[0],
+        }
     }
 }
 

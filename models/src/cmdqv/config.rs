@@ -3,6 +3,7 @@
 use spec::cmdqv::config::PARAM;
 
 use super::knobs::Knobs;
+use crate::smmu::arbiter::Policy;
 
 /// Sizes, reset values, options and faults of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct CmdqvConfig {
     pub burst: u8,
     /// Commands per queue that may be fetched ahead of execution, counting those under way; at least `burst`.
     pub prefetch: u16,
+    /// Which queue has the next turn, the SMMU's own included.
+    pub arbitration: Policy,
     /// Open questions.
     pub knobs: Knobs,
     /// Injected defects.
@@ -44,6 +47,7 @@ impl Default for CmdqvConfig {
             hyp_own_writable: true,
             burst: 4,
             prefetch: 8,
+            arbitration: Policy::default(),
             knobs: Knobs::default(),
             faults: Faults::default(),
         }

@@ -1,5 +1,6 @@
 //! The erratum of Tegra264 (option K16 of the CMDQV): every sequence of CFGI and TLBI commands up to its CMD_SYNC must be
-//! issued twice. Here the first issue is always lost.
+//! issued twice, the second time after that CMD_SYNC has completed. Here the first issue is always lost. Others may share the
+//! queue: what they issue between the two, CMD_SYNCs included, changes nothing.
 
 use spec::smmu::Command;
 
@@ -16,7 +17,7 @@ pub(crate) struct Repeats {
 struct Queue {
     /// Lost since the last CMD_SYNC.
     current: Vec<Command>,
-    /// Lost in the sequence before that CMD_SYNC.
+    /// Lost before that CMD_SYNC, and not issued again since.
     previous: Vec<Command>,
 }
 
@@ -40,7 +41,9 @@ impl Repeats {
     /// A CMD_SYNC of this queue has completed.
     pub(crate) fn synced(&mut self, port: usize) {
         let queue = &mut self.queues[port];
-        queue.previous = std::mem::take(&mut queue.current);
+        queue.previous.append(&mut queue.current);
+        let excess = queue.previous.len().saturating_sub(DEPTH);
+        queue.previous.drain(..excess);
     }
 }
 
@@ -77,7 +80,7 @@ mod test {
                 })
                 .collect::<String>()
         };
-        for (port, text) in [(0, "ab!AB!ab!B!a"), (1, "aa!AA!"), (0, "!A!"), (0, "b!!b!B")] {
+        for (port, text) in [(0, "ab!AB!ab!B!A"), (1, "aa!AA!"), (0, "!a!"), (0, "b!!B!Ab!aB!A")] {
             assert_eq!(play(port, text), text, "queue {port}");
         }
     }

@@ -228,6 +228,7 @@ impl Cmdqv {
                 let queue = self.queue_mut(q);
                 queue.enable = QCONFIG(value.into()).cmdq_en();
                 queue.stale &= !queue.enable;
+                queue.dormant &= !queue.enable;
                 self.refresh(q);
             }
             QueueReg::Page0(QueuePage0::GERRORN) => {

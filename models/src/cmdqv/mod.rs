@@ -34,16 +34,17 @@ mod errors;
 pub mod knobs;
 mod metrics;
 mod mmio;
+pub mod provenance;
 mod pump;
 mod queue;
 mod vintf;
 
 #[cfg(test)]
-mod conformance;
-#[cfg(test)]
 mod functional;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod test;
 
 pub use config::{CmdqvConfig, Faults, SwappedSlots, Vintfs};
 pub(crate) use erratum::Repeats;
@@ -236,6 +237,7 @@ impl Cmdqv {
             commands: (self.fields.cmdq_max_cmd_batch() as u32).max(1),
             clocks: clocks.into(),
             auto_sync: self.config.knobs.auto_sync == AutoSync::On,
+            policy: self.config.arbitration,
         }
     }
 

@@ -98,6 +98,7 @@ impl Cmdqv {
             for q in 0..self.queues.len() as u16 {
                 let queue = self.queue_mut(q);
                 queue.stale = queue.slot.is_some();
+                queue.dormant |= queue.stale;
                 if self.config.knobs.allocations_on_disable == AllocationsOnDisable::Clear {
                     self.allocations[usize::from(q)].allocated = false;
                     self.unmap(q);
@@ -177,7 +178,7 @@ impl Cmdqv {
         let queue = self.queue(q);
         let sound = queue.status() || queue.active() & CMDQ_INIT_ERR == 0;
         let owner_on = |slot: Slot| self.vintfs[usize::from(slot.vintf)].switch.on();
-        queue.enable && sound && !queue.stale && self.switch.on() && queue.slot.is_some_and(owner_on)
+        queue.enable && sound && !queue.dormant && self.switch.on() && queue.slot.is_some_and(owner_on)
     }
 
     /// Whether nothing outside the queue holds it back.

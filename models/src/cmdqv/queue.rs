@@ -73,8 +73,11 @@ pub(super) struct Queue {
     pub(super) cons_base: u64,
     /// The mapping in force, if any.
     pub(super) slot: Option<Slot>,
-    /// The mapping is older than the last disable of the block: it runs again only after a new CONFIG write.
+    /// The mapping is older than the last disable of the block.
     pub(super) stale: bool,
+    /// It was mapped when the block was disabled, and CMDQ_EN has not been written since: whatever the registers hold is the
+    /// last owner's, and even a new mapping does not let it run.
+    pub(super) dormant: bool,
     pub(super) phase: Phase,
     /// The ring sampled when STATUS was set.
     pub(super) ring: Ring,

@@ -8,9 +8,12 @@ use sim::stats::Latency;
 
 use super::atc::{Atc, Grant, Span};
 use super::link::Link;
+use super::paging::Paging;
 use super::{Context, EndpointConfig, Out};
 use crate::bus::{Data, LINE, Op};
-use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
+use crate::dma::{
+    AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, PageAnswer, PageResponse,
+};
 use crate::faults::{Trigger, Which};
 use crate::record::Record;
 
@@ -109,6 +112,10 @@ pub struct EndpointCounters {
     pub atc_misses: u64,
     /// ATC invalidations received.
     pub invalidations: u64,
+    /// Page requests sent.
+    pub page_requests: u64,
+    /// Of their answers, those that were not Success.
+    pub pages_refused: u64,
     /// From sending a request with data until its completion is back at the endpoint.
     pub latency: Latency,
 }
@@ -120,6 +127,8 @@ struct Active {
     next: u32,
     outstanding: u32,
     failed_at: Option<u32>,
+    /// Page requests for the next piece so far.
+    asked: u32,
 }
 
 impl Active {
@@ -179,7 +188,7 @@ struct Invalidating {
 }
 
 /// The smallest translation unit of ATS: 4 KiB.
-const STU_LOG2: u8 = 12;
+pub(super) const STU_LOG2: u8 = 12;
 
 /// Bytes of an invalidation, or of a translation, on the link.
 const MESSAGE: usize = 8;
@@ -196,6 +205,8 @@ pub(super) struct Engine {
     ready: VecDeque<usize>,
     finished: VecDeque<Finished>,
     atc: Option<Atc>,
+    /// Present if it may send page requests.
+    paging: Option<Paging>,
     silent: Trigger,
     early: Trigger,
     kept: Trigger,
@@ -216,6 +227,7 @@ impl Engine {
             ready: VecDeque::new(),
             finished: VecDeque::new(),
             atc: config.ats.map(Atc::new),
+            paging: config.pri.map(|pri| Paging::new(pri, config.stream())),
             silent: Trigger::new(config.atc_faults.silent),
             early: Trigger::new(config.atc_faults.early),
             kept: Trigger::new(config.atc_faults.kept),
@@ -232,7 +244,7 @@ impl Engine {
     /// Takes a transfer on; [`Engine::issue`] sends its requests.
     pub(super) fn start(&mut self, transfer: Transfer) {
         let data = if transfer.write { Vec::new() } else { vec![0; transfer.len as usize] };
-        let active = Active { transfer, data, next: 0, outstanding: 0, failed_at: None };
+        let active = Active { transfer, data, next: 0, outstanding: 0, failed_at: None, asked: 0 };
         let slot = self.active.iter().position(Option::is_none).unwrap_or_else(|| {
             self.active.push(None);
             self.active.len() - 1
@@ -256,8 +268,12 @@ impl Engine {
         self.active[slot].as_mut().expect("a transfer lives until its last request is back")
     }
 
-    /// Sends as many requests as there are tags for.
+    /// Sends as many requests as there are tags for, and page requests as there are credits for.
     pub(super) fn issue(&mut self, cx: &mut Context) {
+        while let Some(request) = self.paging.as_mut().and_then(Paging::next) {
+            self.counters.page_requests += 1;
+            cx.say_at(self.link.up(cx.now, 0), Out::PageRequest(request));
+        }
         while !self.free.is_empty() {
             let Some(slot) = self.ready.pop_front() else { return };
             self.issue_one(slot, cx);
@@ -283,6 +299,7 @@ impl Engine {
         let op = active.op(len);
         let offset = active.next;
         active.next += len;
+        active.asked = 0;
         active.outstanding += 1;
         if active.has_more() {
             self.ready.push_back(slot);
@@ -329,7 +346,16 @@ impl Engine {
     ) {
         let tag = self.free.pop().expect("issue looks before it sends");
         self.flights[tag as usize] = Some(flight);
-        let request = DmaRequest { endpoint: self.endpoint, tag, sid: self.sid, ssid, addr, kind, op };
+        let request = DmaRequest {
+            endpoint: self.endpoint,
+            tag,
+            sid: self.sid,
+            ssid,
+            addr,
+            kind,
+            op,
+            unsupported: false,
+        };
         cx.say_at(self.link.up(cx.now, payload), Out::Dma(request));
     }
 
@@ -399,9 +425,37 @@ impl Engine {
         if let (Some(atc), Some(grant)) = (&mut self.atc, grant) {
             atc.fill(ssid, iova, grant);
         }
-        for &slot in &waiting {
-            let active = self.at(slot);
-            if !grant.is_some_and(|grant| grant.permits(active.transfer.write)) {
+        // Only what is missing can be paged in.
+        let missing = matches!(result, DmaResult::Translation { .. });
+        let mut found = Vec::new();
+        for slot in waiting {
+            let active = self.active[slot].as_mut().expect("a transfer lives while it waits");
+            let write = active.transfer.write;
+            let permitted = grant.is_some_and(|grant| grant.permits(write));
+            match &mut self.paging {
+                Some(paging) if !permitted && missing && active.asked < paging.tries() => {
+                    active.asked += 1;
+                    paging.want(ssid, active.piece().0, write, slot);
+                    continue;
+                }
+                _ if permitted => {}
+                _ => {
+                    active.fail(active.next);
+                    self.counters.aborts += 1;
+                }
+            }
+            found.push(slot);
+        }
+        self.resume(found);
+    }
+
+    /// The answer to page requests is at the endpoint. On Success the translation is asked for again.
+    pub(super) fn page_answered(&mut self, response: &PageResponse) {
+        let Some(waiting) = self.paging.as_mut().and_then(|paging| paging.answered(response)) else { return };
+        if response.answer != PageAnswer::Success {
+            self.counters.pages_refused += 1;
+            for &slot in &waiting {
+                let active = self.at(slot);
                 active.fail(active.next);
                 self.counters.aborts += 1;
             }
@@ -412,7 +466,7 @@ impl Engine {
     /// Ends a transfer that has nothing more to do.
     fn settle(&mut self, slot: usize) {
         let active = self.at(slot);
-        if active.has_more() || active.outstanding > 0 || self.waits_for_translation(slot) {
+        if active.has_more() || active.outstanding > 0 || self.is_waiting(slot) {
             return;
         }
         self.ready.retain(|waiting| *waiting != slot);
@@ -428,11 +482,11 @@ impl Engine {
         });
     }
 
-    fn waits_for_translation(&self, slot: usize) -> bool {
-        self.atc.is_some()
-            && self.flights.iter().flatten().any(
-                |flight| matches!(flight, Flight::Translation { waiting, .. } if waiting.contains(&slot)),
-            )
+    /// Whether a transfer waits for a translation or for a page.
+    fn is_waiting(&self, slot: usize) -> bool {
+        let for_translation = |flight: &Flight| matches!(flight, Flight::Translation { waiting, .. } if waiting.contains(&slot));
+        self.atc.is_some() && self.flights.iter().flatten().any(for_translation)
+            || self.paging.as_ref().is_some_and(|paging| paging.is_waited_for_by(slot))
     }
 
     /// An invalidation is at the endpoint.

@@ -4,6 +4,7 @@
 //!   Job, registers --> device (dma | nvme | stream) --> engine --+-- no ATC ------------------> Dma (untranslated)
 //!                            ^                                   +-- ATC hit -----------------> Dma (translated)
 //!                            +--- finished transfers --- Dma <---+-- ATC miss --> translation request, then again
+//!                                                                +-- no access --> page request, then again
 //! ```
 //! The root port and the link are inside: what leaves an [`Endpoint`] is at the root port at that moment, and what it
 //! hears has just reached the root port.
@@ -13,6 +14,7 @@ mod engine;
 mod link;
 mod message;
 pub mod nvme;
+mod paging;
 pub mod stream;
 mod timing;
 
@@ -20,17 +22,19 @@ pub use atc::{Atc, AtcConfig, AtcFaults, Grant, Span};
 pub use engine::EndpointCounters;
 pub use link::RootPortConfig;
 pub use nvme::NvmeConfig;
+pub use paging::{GROUPS, PriConfig};
 pub use stream::StreamConfig;
 pub use timing::{DiskTiming, LinkTiming};
 
 use sim::{Component, Cx, Time};
+use spec::smmu::PageRequest;
 
 use self::engine::{Engine, Finished, Purpose, Transfer};
 use self::message::Message;
 use self::nvme::Nvme;
 use self::stream::Stream;
 use crate::bus::{Abort, Data, Op, PhysAddr, Response, Transaction};
-use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Job, JobResult};
+use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Job, JobResult, PageResponse};
 use crate::faults::Which;
 use crate::memory::PhysMem;
 use crate::record::Record;
@@ -66,6 +70,8 @@ pub struct EndpointConfig {
     pub kind: Kind,
     /// Its ATC, if it speaks ATS. With one, every access is by a translated address.
     pub ats: Option<AtcConfig>,
+    /// Its page requests, if it may send any. They need an ATC.
+    pub pri: Option<PriConfig>,
     /// What goes wrong with invalidations.
     pub atc_faults: AtcFaults,
 }
@@ -81,6 +87,7 @@ impl EndpointConfig {
             bar: 0,
             kind: Kind::Dma,
             ats: None,
+            pri: None,
             atc_faults: AtcFaults::default(),
         }
     }
@@ -110,6 +117,8 @@ pub enum In {
     Bus(Transaction),
     /// An invalidation is at the root port.
     Atc(AtcInvalidate),
+    /// An answer to page requests is at the root port.
+    PageResponse(PageResponse),
     /// From itself: something has crossed the link.
     Arrived(Arrival),
     /// From itself: the device's time has come, by a number that only it understands.
@@ -125,6 +134,8 @@ pub enum Arrival {
     Bus(Transaction),
     /// An invalidation.
     Atc(AtcInvalidate),
+    /// An answer to page requests.
+    PageResponse(PageResponse),
 }
 
 /// All that an endpoint says.
@@ -132,6 +143,8 @@ pub enum Arrival {
 pub enum Out {
     /// A request leaves the root port for the pSMMU.
     Dma(DmaRequest),
+    /// A page request leaves the root port for the pSMMU.
+    PageRequest(PageRequest),
     /// A job ended.
     JobDone {
         /// Who gave it.
@@ -341,6 +354,8 @@ impl Component for Endpoint {
             In::Dma(completion) => self.descend(Arrival::Dma(completion), payload(&completion), cx),
             In::Bus(transaction) => self.take_bus(transaction, cx),
             In::Atc(request) => self.descend(Arrival::Atc(request), 8, cx),
+            In::PageResponse(response) => self.descend(Arrival::PageResponse(response), 0, cx),
+            In::Arrived(Arrival::PageResponse(response)) => self.engine.page_answered(&response),
             In::Arrived(Arrival::Dma(completion)) => self.engine.completed(&completion, cx),
             In::Arrived(Arrival::Bus(transaction)) => self.access_bar(&transaction, cx),
             In::Arrived(Arrival::Atc(request)) => self.engine.invalidate(&request, cx),

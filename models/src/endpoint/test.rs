@@ -4,7 +4,7 @@ use sim::{DomainId, Queue, Time};
 
 use super::*;
 use crate::bus::{LINE, Requester};
-use crate::dma::AddressType;
+use crate::dma::{AddressType, PageAnswer};
 use crate::memory::PhysMem;
 
 const PAGE: u64 = 4096;
@@ -20,6 +20,10 @@ pub(super) struct World {
     pub map: BTreeMap<u64, (u64, bool, bool)>,
     pub requests: Vec<(Time, DmaRequest)>,
     pub said: Vec<(Time, Out)>,
+    /// How page requests are answered, and after how many of Success a page is there.
+    pub pages: (PageAnswer, u32),
+    pub page_requests: Vec<PageRequest>,
+    pub unanswered_max: usize,
     pub outstanding_max: usize,
 }
 
@@ -31,6 +35,9 @@ impl World {
             map: (1..100).map(|page| (page, (page + 1000, true, true))).collect(),
             requests: Vec::new(),
             said: Vec::new(),
+            pages: (PageAnswer::Success, 1),
+            page_requests: Vec::new(),
+            unanswered_max: 0,
             outstanding_max: 0,
         }
     }
@@ -55,17 +62,29 @@ impl World {
         DmaResult::Ok(self.memory.apply(pa, &request.op).answer)
     }
 
+    fn page_in(&mut self, request: &PageRequest) -> PageResponse {
+        self.page_requests.push(*request);
+        let (answer, times) = self.pages;
+        let page = request.addr() / PAGE;
+        if self.page_requests.iter().filter(|r| r.addr() == request.addr()).count() == times as usize {
+            self.map.insert(page, (page + 1000, true, request.w()));
+        }
+        let ssid = request.ssv().then_some(request.ssid() as u32);
+        PageResponse { sid: request.sid() as u32, ssid, group: request.prgindex() as u16, answer }
+    }
+
     /// Runs until nothing is left to do. Requests take effect when they leave the root port.
     pub(super) fn run(&mut self, endpoint: &mut Endpoint, heard: Vec<(Time, In)>) {
         let mut queue = Queue::new(DomainId(0));
         for (at, message) in heard {
             queue.push(at, Ok(message));
         }
-        let mut outstanding = 0;
+        let (mut outstanding, mut unanswered) = (0, 0);
         while let Some((now, event)) = queue.pop() {
             match event {
                 Ok(message) => {
                     outstanding -= usize::from(matches!(message, In::Arrived(Arrival::Dma(_))));
+                    unanswered -= usize::from(matches!(message, In::Arrived(Arrival::PageResponse(_))));
                     let mut cx = Cx::at(now);
                     endpoint.on(message, &mut cx);
                     for (at, message) in cx.woken {
@@ -73,15 +92,21 @@ impl World {
                     }
                     for (at, out) in cx.said {
                         outstanding += usize::from(matches!(out, Out::Dma(_)));
+                        unanswered += usize::from(matches!(out, Out::PageRequest(_)));
                         queue.push(at, Err(out));
                     }
                     self.outstanding_max = self.outstanding_max.max(outstanding);
+                    self.unanswered_max = self.unanswered_max.max(unanswered);
                 }
                 Err(Out::Dma(request)) => {
                     let result = self.answer(&request);
                     let DmaRequest { endpoint, tag, .. } = request;
                     queue.push(now + SERVICE, Ok(In::Dma(DmaCompletion { endpoint, tag, result })));
                     self.requests.push((now, request));
+                }
+                Err(Out::PageRequest(request)) => {
+                    let response = self.page_in(&request);
+                    queue.push(now + SERVICE, Ok(In::PageResponse(response)));
                 }
                 Err(out) => self.said.push((now, out)),
             }
@@ -215,6 +240,52 @@ fn jobs_stop_at_the_first_abort() {
             assert_eq!((results.len(), results[0].done, results[0].aborted), (1, done, aborted), "{case}");
             assert_eq!(results[0].data.len() as u32, if write { 0 } else { done }, "{case}");
         }
+    }
+}
+
+/// Four pages from a hole of two on. What there is of each row: whether it may ask, how it is answered and after how many
+/// answers pages are there; requests sent, bytes moved.
+#[test]
+fn what_is_not_there_is_paged_in() {
+    use PageAnswer::{Failure, Invalid, Success};
+    let pri = |credits, tries| Some(PriConfig { credits, tries });
+    let page = PAGE as u32;
+    for (name, write, pri, pages, requests, done) in [
+        ("no page requests", false, None, (Success, 1), 0, page),
+        ("read", false, pri(8, 3), (Success, 1), 2, 4 * page),
+        ("write", true, pri(8, 3), (Success, 1), 2, 4 * page),
+        ("not there at once", true, pri(8, 3), (Success, 3), 6, 4 * page),
+        ("never there", true, pri(8, 3), (Success, 4), 3, page),
+        ("invalid", false, pri(8, 3), (Invalid, 9), 1, page),
+        ("refused", false, pri(8, 3), (Failure, 9), 1, page),
+    ] {
+        let mut world = World::new();
+        world.pages = pages;
+        world.map.retain(|page, _| !(10..12).contains(page));
+        let mut endpoint = Endpoint::new(EndpointConfig { pri, ..with_atc() });
+        world.run(&mut endpoint, vec![(Time::ZERO, job(write, 9 * PAGE, 4 * page, &[7]))]);
+        let results = world.results();
+        assert_eq!((results[0].done, results[0].aborted), (done, done < 4 * page), "{name}");
+        assert_eq!(world.page_requests.len(), requests, "{name}");
+        assert_eq!(endpoint.counters().page_requests, requests as u64, "{name}");
+        for request in &world.page_requests {
+            assert_eq!((request.sid(), request.last()), ((SID_BASE + u32::from(RID)).into(), true));
+            assert_eq!((request.r(), request.w(), request.ssv()), (!write, write, false), "{name}");
+        }
+    }
+}
+
+#[test]
+fn page_requests_are_limited_by_credits() {
+    for credits in [1, 3, 100] {
+        let mut world = World::new();
+        world.map.clear();
+        let pri = Some(PriConfig { credits, ..PriConfig::default() });
+        let mut endpoint = Endpoint::new(EndpointConfig { pri, ..with_atc() });
+        let jobs = (0..6).map(|n| (Time::ZERO, job(false, n * PAGE, 64, &[])));
+        world.run(&mut endpoint, jobs.collect());
+        assert!(world.results().iter().all(|result| result.done == 64));
+        assert_eq!((world.page_requests.len(), world.unanswered_max), (6, credits.min(6) as usize));
     }
 }
 

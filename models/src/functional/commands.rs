@@ -136,6 +136,7 @@ impl FunctionalSmmu {
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),
+            Work::RespondToPage(response) => self.respond_to_page(response, false, around),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, around),
             Work::StallTerm { sid } => self.terminate_stalled(|stalled| stalled == sid, around),
             Work::Sync(signal) => return self.synchronise(command, signal, around),

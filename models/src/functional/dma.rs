@@ -25,12 +25,14 @@ pub struct Stream {
     pub ssid: Option<u32>,
     /// The address came from ATS; meaningless for a translation request.
     pub translated: bool,
+    /// The bus has no such transactions: the SMMU refuses them (IHI 0070, 16.7.1); meaningless for a translation request.
+    pub unsupported: bool,
 }
 
 impl Stream {
     /// Untranslated transactions without SubstreamID.
     pub const fn new(sid: u32) -> Self {
-        Self { sid, ssid: None, translated: false }
+        Self { sid, ssid: None, translated: false, unsupported: false }
     }
     /// The same with a SubstreamID.
     #[must_use]
@@ -43,10 +45,17 @@ impl Stream {
         Self { translated: true, ..self }
     }
 
+    /// The same with transactions that the SMMU does not support.
+    #[must_use]
+    pub const fn unsupported(self) -> Self {
+        Self { unsupported: true, ..self }
+    }
+
     #[inline]
     const fn request(self, addr: u64, write: bool) -> Request {
         let kind = if self.translated { RequestKind::AtsTranslated } else { RequestKind::Ordinary };
-        Request { ssid: self.ssid, write, ..Request::read(self.sid, addr).of_kind(kind) }
+        let unsupported = self.unsupported;
+        Request { ssid: self.ssid, write, unsupported, ..Request::read(self.sid, addr).of_kind(kind) }
     }
 }
 
@@ -258,14 +267,14 @@ impl FunctionalSmmu {
         self.resumed.pop_front()
     }
 
-    fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
+    pub(super) fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
         let smmu = self.smmu();
         let Self { triggers, metrics, control, caches, .. } = self;
         let mut walk = Walk { smmu, request, triggers, around, reads: 0, updates: 0 };
         let (outcome, missed) = translate_at_once(request, control, caches, &mut walk);
         metrics.walk_reads += walk.reads;
         metrics.walk_updates += walk.updates;
-        metrics.misses += u64::from(missed);
+        metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
         let lints = std::mem::take(&mut caches.lints);
         self.lint(lints, around);
         outcome
@@ -278,7 +287,7 @@ impl FunctionalSmmu {
         self.next_id += 1;
         let begun = around.now();
         let (smmu, Part { stream, addr: iova, len, write, .. }) = (self.smmu(), *part);
-        let Stream { sid, ssid, translated } = stream;
+        let Stream { sid, ssid, translated, .. } = stream;
         match self.translate(stream.request(iova, write), around) {
             Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
                 if filled {
@@ -309,7 +318,7 @@ impl FunctionalSmmu {
                 Ok(None)
             }
             Outcome::Stall { event } => Err(self.stall(id, part, event, begun, around)),
-            Outcome::Ats { .. } => unreachable!("only a translation request is answered so"),
+            Outcome::Ats { .. } | Outcome::Ppar { .. } => unreachable!("nothing is accessed then"),
         }
     }
 
@@ -349,7 +358,7 @@ impl FunctionalSmmu {
         event: Option<u8>,
         begun: Time,
     ) -> Record {
-        let (smmu, Stream { sid, ssid, translated }) = (self.smmu(), stream);
+        let (smmu, Stream { sid, ssid, translated, .. }) = (self.smmu(), stream);
         Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun }
     }
 

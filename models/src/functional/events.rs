@@ -28,7 +28,7 @@ impl FunctionalSmmu {
         while let Some((addr, record)) = self.events.next_write(&self.registers) {
             let result = around.write(addr, &record.to_bytes());
             let published = self.events.written(result, &mut self.registers);
-            if let Some(record) = published.record {
+            if let Some(record) = published.entry {
                 around.record(Record::EventWritten { smmu, record });
             }
             if published.failed {
@@ -51,7 +51,7 @@ impl FunctionalSmmu {
         }
     }
 
-    fn became_active(&mut self, error: GlobalError, around: &mut impl Surroundings) {
+    pub(super) fn became_active(&mut self, error: GlobalError, around: &mut impl Surroundings) {
         self.metrics.global_errors += 1;
         around.record(Record::GlobalError { smmu: self.smmu(), bit: error.0 });
         if error != GlobalError::MSI_GERROR_ABT_ERR {
@@ -60,7 +60,7 @@ impl FunctionalSmmu {
     }
 
     /// Raises an interrupt if its source is enabled.
-    fn interrupt(&mut self, source: Source, around: &mut impl Surroundings) {
+    pub(super) fn interrupt(&mut self, source: Source, around: &mut impl Surroundings) {
         if let Some(raise) = Raise::of(source, &self.registers, &self.config.lines) {
             self.raise(raise, source, around);
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!   register access --> registers, CMDQV pages --> commands, to the last one that can run --> caches, ATCs, CONS, messages
 //!   DMA of a device --> TLBs, walk --> memory, page by page; or event record, interrupt, stall
+//!   page request of a device --> PRI queue, interrupt; or an answer
 //! ```
 //! This is the second driver of [`crate::smmu`] and [`crate::cmdqv`]; [`crate::psmmu`] is the first. There the cores' wishes
 //! become messages that take their time; here [`Surroundings`] answers them at once, and whatever an access makes possible
@@ -17,6 +18,7 @@ mod dma;
 mod events;
 mod held;
 mod mmio;
+mod pages;
 #[cfg(test)]
 mod test;
 
@@ -30,13 +32,14 @@ use sim::Time;
 use crate::bus::{Abort, PhysAddr};
 use crate::cmdqv::knobs::RepeatInvalidations;
 use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
-use crate::dma::AtcInvalidate;
+use crate::dma::{AtcInvalidate, PageResponse};
 use crate::psmmu::{Metrics, PsmmuConfig, PsmmuFaults, Triggers};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
 use crate::smmu::command_queue::CommandQueue;
 use crate::smmu::engine::Engine;
 use crate::smmu::event_queue::EventQueue;
+use crate::smmu::pri_queue::PriQueue;
 use crate::smmu::registers::Registers;
 use crate::smmu::stalls::Stalls;
 use crate::smmu::{Caches, Control, Features};
@@ -70,6 +73,10 @@ pub trait Surroundings {
     fn edge(&mut self, intid: u32);
     /// Has an endpoint remove entries from its ATC. False if nobody answered: the SMMU takes that for a time-out.
     fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool;
+    /// Answers the page requests of an endpoint. Nobody hears it if no endpoint here sends any.
+    fn page_response(&mut self, response: PageResponse) {
+        let _ = response;
+    }
     /// What observers call now; goes into records that say when something began.
     fn now(&self) -> Time;
     /// Tells observers. The same records as a [`crate::psmmu::Psmmu`] notes, in an order that it could have.
@@ -101,6 +108,7 @@ pub struct FunctionalSmmu {
     held: Held,
 
     events: EventQueue,
+    pages: PriQueue,
     stalls: Stalls<Parked>,
     resumed: VecDeque<Resumed>,
     /// Id of the next transaction, for records.
@@ -143,6 +151,7 @@ impl FunctionalSmmu {
             atc_next: 0,
             held: Held::default(),
             events: EventQueue::default(),
+            pages: PriQueue::default(),
             stalls: Stalls::default(),
             resumed: VecDeque::new(),
             next_id: 0,

@@ -152,6 +152,7 @@ impl Psmmu {
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),
+            Work::RespondToPage(response) => self.respond_to_page(response, false, cx),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, cx),
             Work::StallTerm { sid } => self.abort_stalled(|stalled| stalled == sid, cx),
             Work::Sync(signal) => {
@@ -182,6 +183,7 @@ impl Psmmu {
         }
         self.metrics.entries_removed += self.caches.invalidate(scope) as u64;
         self.tbu.invalidated(scope);
+        self.pages.invalidated(scope);
     }
 
     /// CONS passes the command, or its queue stops there.

@@ -33,7 +33,7 @@ impl Psmmu {
     pub(super) fn event_written(&mut self, result: Result<(), Abort>, cx: &mut Context) {
         let smmu = self.smmu();
         let published = self.events.written(result, &mut self.registers);
-        if let Some(record) = published.record {
+        if let Some(record) = published.entry {
             cx.note(Record::EventWritten { smmu, record });
         }
         if published.failed {
@@ -55,7 +55,7 @@ impl Psmmu {
         }
     }
 
-    fn became_active(&mut self, error: GlobalError, cx: &mut Context) {
+    pub(super) fn became_active(&mut self, error: GlobalError, cx: &mut Context) {
         self.metrics.global_errors += 1;
         cx.note(Record::GlobalError { smmu: self.smmu(), bit: error.0 });
         if error != GlobalError::MSI_GERROR_ABT_ERR {
@@ -64,7 +64,7 @@ impl Psmmu {
     }
 
     /// Raises an interrupt if its source is enabled.
-    fn interrupt(&mut self, source: Source, cx: &mut Context) {
+    pub(super) fn interrupt(&mut self, source: Source, cx: &mut Context) {
         if let Some(raise) = Raise::of(source, &self.registers, &self.config.lines) {
             self.raise(raise, source, None, cx);
         }

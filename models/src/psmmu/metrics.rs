@@ -43,6 +43,18 @@ pub struct Metrics {
     pub events_discarded: u64,
     /// Event records lost by an abort or a fault of the environment.
     pub events_lost: u64,
+    /// Page requests committed.
+    pub page_requests: u64,
+    /// Page requests dropped because the PRI queue was full, or stood still after an overflow.
+    pub page_requests_overflowed: u64,
+    /// Page requests dropped because the PRI queue was off or had failed.
+    pub page_requests_discarded: u64,
+    /// Page requests lost by an abort.
+    pub page_requests_lost: u64,
+    /// Answers to page requests by CMD_PRI_RESP.
+    pub page_responses: u64,
+    /// Answers to page requests by the SMMU itself.
+    pub automatic_page_responses: u64,
     /// Global errors that became active.
     pub global_errors: u64,
     /// Interrupts sent.
@@ -94,8 +106,21 @@ impl Metrics {
         } += 1;
     }
 
+    /// What became of a page request.
+    pub(crate) fn count_page_request(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Committed => &mut self.page_requests,
+            Verdict::Overflowed => &mut self.page_requests_overflowed,
+            Verdict::Discarded => &mut self.page_requests_discarded,
+        } += 1;
+    }
+    /// An answer to page requests.
+    pub(crate) fn count_page_response(&mut self, automatic: bool) {
+        *if automatic { &mut self.automatic_page_responses } else { &mut self.page_responses } += 1;
+    }
+
     /// Everything counted, by name: latencies (in picoseconds) if there is time, queues only if they had commands,
-    /// updates of descriptors only if there were any.
+    /// updates of descriptors and what concerns page requests only if there were any.
     pub(crate) fn rows(&self, caches: &CacheStats, cmdqv: Option<&Cmdqv>, timed: bool) -> Vec<(String, u64)> {
         let m = self;
         let mut rows: Vec<(String, u64)> = Vec::new();
@@ -137,8 +162,18 @@ impl Metrics {
         ] {
             row(name, value);
         }
-        if m.walk_updates > 0 {
-            row("walk_updates", m.walk_updates);
+        for (name, value) in [
+            ("walk_updates", m.walk_updates),
+            ("page_requests", m.page_requests),
+            ("page_requests_overflowed", m.page_requests_overflowed),
+            ("page_requests_discarded", m.page_requests_discarded),
+            ("page_requests_lost", m.page_requests_lost),
+            ("page_responses", m.page_responses),
+            ("automatic_page_responses", m.automatic_page_responses),
+        ] {
+            if value > 0 {
+                row(name, value);
+            }
         }
         let stats = caches;
         let mut hits = |name: &str, hits: Hits| {

@@ -119,6 +119,10 @@ impl Psmmu {
         if due.eventqen() && !cr0.eventqen() && !self.events.is_idle() {
             held = held.with_eventqen(true);
         }
+        // SMMUEN=0 disables the PRI queue, too.
+        if !self.pages.is_written() {
+            held = held.with_priqen(due.priqen() && !cr0.priqen()).with_smmuen(due.smmuen() && !cr0.smmuen());
+        }
         let fields = due.0 & !held.0;
         self.draining = held.0;
         if fields == 0 {
@@ -148,6 +152,9 @@ impl Psmmu {
         }
         if due.eventq_irqen() && !ctrl.eventq_irqen() && outstanding(Source::Event) {
             held = held.with_eventq_irqen(true);
+        }
+        if due.priq_irqen() && !ctrl.priq_irqen() && outstanding(Source::Page) {
+            held = held.with_priq_irqen(true);
         }
         let fields = due.0 & !held.0;
         self.draining_irq = held.0;

@@ -9,6 +9,7 @@
 //!                      | one command at a time
 //!                     engine --> caches, endpoints' ATCs, CMD_SYNC --> CONS, message
 //!   events, global errors --> Event queue in memory --> message or edge
+//!   endpoint --PageRequest--> PRI queue in memory --> message or edge; or PageResponse
 //! ```
 //! What the parts do is in [`crate::smmu`] and [`crate::cmdqv`], which know no time; here the cycles of [`PsmmuTiming`] are
 //! charged and wishes become messages.
@@ -21,6 +22,7 @@ mod events;
 mod faults;
 mod metrics;
 mod mmio;
+mod pages;
 mod tags;
 mod tbu;
 #[cfg(test)]
@@ -38,12 +40,12 @@ use std::collections::{BTreeMap, VecDeque};
 use bitvec::vec::BitVec;
 use sim::{Component, Cx, Time};
 use spec::smmu::page0::GBPA;
-use spec::smmu::{CommandError, Page0};
+use spec::smmu::{CommandError, Page0, PageRequest};
 
 use crate::bus::{Abort, Data, Op, PhysAddr, Requester, Response, Transaction};
 use crate::cmdqv::knobs::RepeatInvalidations;
 use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
-use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
+use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
 use crate::smmu::command_queue::CommandQueue;
@@ -54,6 +56,7 @@ use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
+use self::pages::Pages;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;
@@ -107,6 +110,8 @@ pub enum In {
     Response(Response),
     /// A transaction of an endpoint.
     Dma(DmaRequest),
+    /// A page request of an endpoint.
+    PageRequest(PageRequest),
     /// An endpoint has answered an ATC invalidation, by completing it or by Unsupported Request; or the fabric has
     /// given up on it.
     AtcDone {
@@ -156,6 +161,8 @@ pub enum Out {
     Dma(DmaCompletion),
     /// To the endpoint with this StreamID. Answered by [`In::AtcDone`].
     Atc(AtcInvalidate),
+    /// To the endpoint with this StreamID.
+    PageResponse(PageResponse),
     /// An edge of a wired interrupt.
     Interrupt {
         /// Its number.
@@ -189,6 +196,10 @@ enum Pending {
     CmdqvWriteBack { ticket: Ticket },
     /// An event record.
     Event,
+    /// A page request.
+    PageRequest,
+    /// A structure, for the answer to a page request.
+    PageCheck { aborted: bool },
     /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
     Message { source: Source, port: Option<usize> },
 }
@@ -222,6 +233,7 @@ pub struct Psmmu {
     atc_earliest: Time,
 
     events: EventQueue,
+    pages: Pages,
     /// Messages of interrupts that are not yet visible, by source.
     messages: BTreeMap<Source, u32>,
     /// Bits of CR0 and IRQ_CTRL whose Update waits for something to drain.
@@ -272,6 +284,7 @@ impl Psmmu {
             atc_armed: false,
             atc_earliest: Time::ZERO,
             events: EventQueue::default(),
+            pages: Pages::default(),
             messages: BTreeMap::new(),
             draining: 0,
             draining_irq: 0,
@@ -318,6 +331,7 @@ impl Psmmu {
             && self.executing.is_none()
             && self.engine.syncs() == 0
             && self.events.is_idle()
+            && self.pages.is_idle()
             && self.atc.is_empty()
     }
 
@@ -353,6 +367,8 @@ impl Psmmu {
                 self.with_cmdqv(cx, |cmdqv| cmdqv.written_back(ticket, result));
             }
             Pending::Event => self.event_written(response.result.map(|_: Data| ()), cx),
+            Pending::PageRequest => self.page_request_written(response.result.map(|_: Data| ()), cx),
+            Pending::PageCheck { aborted: lost } => self.page_check_read(aborted(lost), cx),
             Pending::Message { source, port } => {
                 self.message_done(source, port, response.result.is_err(), cx);
             }
@@ -386,11 +402,13 @@ impl Component for Psmmu {
             In::Bus(transaction) => self.access(&transaction, cx),
             In::Response(response) => self.responded(&response, cx),
             In::Dma(request) => self.dma(request, cx),
+            In::PageRequest(request) => self.page_request(request, cx),
             In::AtcDone { tag, timed_out } => self.atc_done(tag, timed_out),
             In::Wake(wake) => self.woken(wake, cx),
         }
         self.translate(cx);
         self.write_event(cx);
+        self.write_page_request(cx);
         self.complete_syncs(cx);
         self.drain(cx);
         if std::mem::take(&mut self.kicked) {

@@ -15,7 +15,7 @@ use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
 use crate::smmu::engine::Resume;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
 /// A transaction that is being translated.
 #[derive(Debug)]
@@ -144,6 +144,8 @@ fn request_of(dma: &DmaRequest) -> Request {
         instruction: false,
         privileged: false,
         kind,
+        unsupported: dma.unsupported,
+        attributes: Attributes::COHERENT,
     }
 }
 
@@ -314,6 +316,7 @@ impl Psmmu {
                 }
                 self.answer_ats(flight, answer, cx);
             }
+            Outcome::Ppar { .. } => unreachable!("only a page request ends so"),
         }
     }
 
@@ -344,7 +347,7 @@ impl Psmmu {
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
     fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op } = flight.request;
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = flight.request;
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),

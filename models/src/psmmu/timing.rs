@@ -42,7 +42,7 @@ pub struct PsmmuTiming {
     pub atc_timeout: Time,
     /// From the cause of an interrupt until its message or edge leaves. Source: engineering estimate.
     pub interrupt: Time,
-    /// From the commit of an event record until its write leaves. Source: engineering estimate.
+    /// From the commit of an event record or page request until its write leaves. Source: engineering estimate.
     pub event: Time,
 
     /// The TBU accepts one transaction in this time. Source: MMU-600, one lookup a cycle.
@@ -121,7 +121,10 @@ impl PsmmuTiming {
     /// How long a command keeps the engine busy.
     pub fn command(&self, work: &Result<Work, CommandError>) -> Time {
         match work {
-            Err(_) | Ok(Work::Nothing | Work::Resume { .. } | Work::StallTerm { .. }) => self.decode,
+            Err(_)
+            | Ok(Work::Nothing | Work::RespondToPage(_) | Work::Resume { .. } | Work::StallTerm { .. }) => {
+                self.decode
+            }
             Ok(Work::InvalidateConfig(_)) => self.cfgi,
             Ok(Work::InvalidateTlb(_)) => self.tlbi,
             Ok(Work::InvalidateAtc(_)) => self.atc_inv,

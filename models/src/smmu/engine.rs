@@ -16,7 +16,7 @@ use super::control::Control;
 use super::features::StallModel;
 use super::scope::Scope;
 use crate::bus::PhysAddr;
-use crate::dma::AtcInvalidate;
+use crate::dma::{AtcInvalidate, PageAnswer, PageResponse};
 use crate::record::CommandQueue;
 
 /// How a CMD_SYNC tells that it has completed, beside CONS.
@@ -57,6 +57,8 @@ pub enum Work {
     InvalidateTlb(Scope),
     /// Have an endpoint remove entries. The tag is still to be chosen.
     InvalidateAtc(AtcInvalidate),
+    /// Answer an endpoint's group of page requests.
+    RespondToPage(PageResponse),
     /// Let a stalled transaction go.
     Resume {
         /// Its stream.
@@ -110,6 +112,7 @@ pub fn decode(command: &Command, control: &Control) -> Result<Work, CommandError
             scope.map_or(Work::Nothing, Work::InvalidateConfig)
         }
         Opcode::ATC_INV if control.enabled() => Work::InvalidateAtc(atc_invalidate(command)),
+        Opcode::PRI_RESP if control.enabled() => Work::RespondToPage(page_response(command, control)),
         Opcode::RESUME => Work::Resume {
             sid: command.sid() as u32,
             stag: command.stag() as u16,
@@ -139,6 +142,20 @@ fn atc_invalidate(command: &Command) -> AtcInvalidate {
         ssid: command.ssv().then(|| command.ssid() as u32),
         addr: if everything { 0 } else { command.addr() >> size_log2 << size_log2 },
         size_log2,
+    }
+}
+
+fn page_response(command: &Command, control: &Control) -> PageResponse {
+    PageResponse {
+        sid: command.sid() as u32,
+        // Without substreams SSV=1 is as good as 0.
+        ssid: (command.ssv() && control.features.ssidsize > 0).then_some(command.ssid() as u32),
+        group: command.prgindex() as u16,
+        answer: match command.resp() {
+            command::resp::SUCCESS => PageAnswer::Success,
+            command::resp::INVALID => PageAnswer::Invalid,
+            _ => PageAnswer::Failure,
+        },
     }
 }
 
@@ -414,13 +431,20 @@ mod test {
             let want = Work::Resume { sid: 1, stag: 2, action };
             assert_eq!(decode(&Command::resume(1, 2, ac, ab), &c), Ok(want));
         }
+        use command::resp;
+        for (command, ssid, answer) in [
+            (Command::pri_resp(9, None, 5, resp::FAILURE), None, PageAnswer::Failure),
+            (Command::pri_resp(9, Some(3), 5, resp::INVALID), Some(3), PageAnswer::Invalid),
+            (Command::pri_resp(9, Some(0), 5, resp::SUCCESS), Some(0), PageAnswer::Success),
+        ] {
+            let want = PageResponse { sid: 9, ssid, group: 5, answer };
+            assert_eq!(decode(&command, &c), Ok(Work::RespondToPage(want)), "{command}");
+        }
         let mut off = c.clone();
         off.cr0 = off.cr0.with_smmuen(false);
-        assert_eq!(
-            decode(&Command::atc_inv(9, None, 0, 0), &off),
-            Ok(Work::Nothing),
-            "ignored while SMMUEN=0"
-        );
+        for command in [Command::atc_inv(9, None, 0, 0), Command::pri_resp(9, None, 5, resp::SUCCESS)] {
+            assert_eq!(decode(&command, &off), Ok(Work::Nothing), "{command} is ignored while SMMUEN=0");
+        }
     }
 
     const IDLE: Progress = Progress { oldest: 10, commits: 4, settled: 4 };

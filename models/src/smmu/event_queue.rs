@@ -1,136 +1,28 @@
-//! The Event queue: commit, write, publish; overflow, aborts, and when to interrupt.
-//!
-//! ```text
-//!   record --commit--> [committed, in order] --next_write--> memory --written--> PROD moves --> interrupt
-//!             | full: OVFLG toggles          | aborted: EVENTQ_ABT_ERR, the rest is lost
-//! ```
+//! The Event queue.
 
-use std::collections::VecDeque;
+use spec::smmu::EventRecord;
 
-use spec::smmu::{EventRecord, GlobalError};
+use super::output_queue::{Entry, OutputQueue};
+use super::registers::Output;
 
-use super::registers::Registers;
-use crate::bus::{Abort, PhysAddr};
+pub use super::output_queue::Verdict;
 
-/// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It will be written.
-    Committed,
-    /// The queue was full; the overflow flag shows it.
-    Overflowed,
-    /// The queue is disabled or has failed.
-    Discarded,
-}
+/// Event records on their way to memory.
+pub type EventQueue = OutputQueue<EventRecord>;
 
-/// What a finished write of a record means.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The record that is visible now, unless the write was aborted.
-    pub record: Option<EventRecord>,
-    /// The queue was empty before.
-    pub interrupt: bool,
-    /// Records that are lost because of an abort.
-    pub lost: Vec<EventRecord>,
-    /// EVENTQ_ABT_ERR became active.
-    pub failed: bool,
-}
-
-/// Records on their way to memory. The queue itself lies in memory and in the registers.
-#[derive(Clone, Debug, Default)]
-pub struct EventQueue {
-    committed: VecDeque<EventRecord>,
-    writing: bool,
-    /// An overflow that must not show before the full queue does.
-    overflowed: bool,
-    commits: u64,
-    settled: u64,
-}
-
-impl EventQueue {
-    /// Whether a record could be committed now.
-    pub fn is_writable(&self, registers: &Registers) -> bool {
-        registers.events_enabled()
-            && !registers.is_active(GlobalError::EVENTQ_ABT_ERR)
-            && !self.is_full(registers)
-    }
-
-    fn is_full(&self, registers: &Registers) -> bool {
-        let ring = registers.event_ring();
-        let prod = ring.advance(registers.event_prod(), self.committed.len() as u32);
-        ring.fill(prod, registers.event_cons()).is_full()
-    }
-
-    /// Takes a record that terminates a transaction or reports its configuration.
-    pub fn commit(&mut self, record: EventRecord, registers: &mut Registers) -> Verdict {
-        if self.is_writable(registers) {
-            self.committed.push_back(record);
-            self.commits += 1;
-            return Verdict::Committed;
-        }
-        if !registers.events_enabled() || registers.is_active(GlobalError::EVENTQ_ABT_ERR) {
-            return Verdict::Discarded;
-        }
-        if self.committed.is_empty() {
-            registers.overflow();
-        } else {
-            self.overflowed = true;
-        }
-        Verdict::Overflowed
-    }
-
-    /// The next write to start, if none is under way.
-    pub fn next_write(&mut self, registers: &Registers) -> Option<(PhysAddr, EventRecord)> {
-        if self.writing {
-            return None;
-        }
-        let record = *self.committed.front()?;
-        self.writing = true;
-        Some((registers.event_ring().address(registers.event_prod()), record))
-    }
-
-    /// The write under way has been answered.
-    pub fn written(&mut self, result: Result<(), Abort>, registers: &mut Registers) -> Published {
-        self.writing = false;
-        let record = self.committed.pop_front().expect("a record was being written");
-        if result == Err(Abort) {
-            let mut lost = vec![record];
-            lost.extend(self.committed.drain(..));
-            self.settled += lost.len() as u64;
-            let failed = registers.raise(GlobalError::EVENTQ_ABT_ERR);
-            self.overflowed = false;
-            return Published { record: None, interrupt: false, lost, failed };
-        }
-        self.settled += 1;
-        let ring = registers.event_ring();
-        let interrupt = registers.event_fill() == super::ring::Fill::Empty;
-        registers.set_event_prod(ring.advance(registers.event_prod(), 1));
-        if self.committed.is_empty() && std::mem::take(&mut self.overflowed) {
-            registers.overflow();
-        }
-        Published { record: Some(record), interrupt, lost: Vec::new(), failed: false }
-    }
-
-    /// Number of records ever committed. Once [`EventQueue::settled`] has reached it, all of them are visible or lost.
-    pub fn commits(&self) -> u64 {
-        self.commits
-    }
-    /// Number of committed records that are visible or lost.
-    pub fn settled(&self) -> u64 {
-        self.settled
-    }
-    /// Whether no committed record is still to be written.
-    pub fn is_idle(&self) -> bool {
-        self.committed.is_empty()
-    }
+impl Entry for EventRecord {
+    const QUEUE: Output = Output::Event;
 }
 
 #[cfg(test)]
 mod test {
     use super::super::features::{Features, IdrProfile};
+    use super::super::output_queue::Published;
+    use super::super::registers::Registers;
     use super::*;
+    use crate::bus::Abort;
     use spec::regs::Block;
-    use spec::smmu::{EventNumber, Page0, page1};
+    use spec::smmu::{EventNumber, GlobalError, Page0, page1};
 
     const PROD: u32 = page1::BASE as u32 + 0xa8;
     const CONS: u32 = page1::BASE as u32 + 0xac;
@@ -147,7 +39,7 @@ mod test {
     fn record(n: u32) -> EventRecord {
         EventRecord::new(EventNumber::C_BAD_STE, n)
     }
-    fn publish(q: &mut EventQueue, r: &mut Registers) -> Published {
+    fn publish(q: &mut EventQueue, r: &mut Registers) -> Published<EventRecord> {
         q.next_write(r).expect("a record waits");
         q.written(Ok(()), r)
     }
@@ -192,7 +84,7 @@ mod test {
         q.commit(record(1), &mut r);
         q.next_write(&r);
         let published = q.written(Err(Abort), &mut r);
-        assert_eq!((published.record, published.failed), (None, true));
+        assert_eq!((published.entry, published.failed), (None, true));
         assert_eq!(published.lost, [record(0), record(1)]);
         assert_eq!((q.commits(), q.settled()), (2, 2));
         assert_eq!(q.commit(record(2), &mut r), Verdict::Discarded, "unwritable until acknowledged");

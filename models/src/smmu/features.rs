@@ -139,8 +139,12 @@ pub struct Features {
     pub eventqs: u8,
     /// log2 of the entries that the PRI queue may have.
     pub priqs: u8,
+    /// Automatic answers to page requests keep the PASID, whatever STE.PPAR says.
+    pub pps: bool,
     /// What of descriptors the hardware may update.
     pub updates: Updates,
+    /// MTCFG, MemAttr, SHCFG and ALLOCCFG act.
+    pub attr_types_ovr: bool,
     /// PRIVCFG and INSTCFG act.
     pub attr_perms_ovr: bool,
     /// Hierarchical attributes can be disabled.
@@ -263,7 +267,9 @@ impl Features {
             cmdqs: idr1.cmdqs() as u8,
             eventqs: idr1.eventqs() as u8,
             priqs: idr1.priqs() as u8,
+            pps: idr3.pps(),
             updates,
+            attr_types_ovr: idr1.attr_types_ovr(),
             attr_perms_ovr: idr1.attr_perms_ovr(),
             had: idr3.had(),
             xnx: idr3.xnx(),

@@ -10,13 +10,13 @@ use std::fmt;
 use spec::layout::Layout;
 use spec::smmu::page0::{CMDQ_BASE, CR0, CR1, EVENTQ_BASE, GBPA, PRIQ_BASE};
 use spec::smmu::ste::config;
-use spec::smmu::{Cd, Command, L1Std, Opcode, Ste, command};
+use spec::smmu::{Cd, Command, EventRecord, L1Std, Opcode, PageRequest, Ste, command};
 
 use super::config::{Tables, context_bits, context_split, walks_disabled};
 use super::control::Control;
 use super::features::Features;
 use super::granule::{Granule, low_mask};
-use super::registers::{COMMAND_LOG2, EVENT_LOG2};
+use super::registers::COMMAND_LOG2;
 use super::scope::World;
 
 /// What the architecture says of it.
@@ -241,8 +241,20 @@ pub(super) fn enabling_queues(
     let (commands, events, requests) = bases;
     let queues = [
         (fields.cmdqen(), commands.addr(), commands.log2size(), features.cmdqs, COMMAND_LOG2),
-        (fields.eventqen(), events.addr(), events.log2size(), features.eventqs, EVENT_LOG2),
-        (fields.priqen(), requests.addr(), requests.log2size(), features.priqs, 4),
+        (
+            fields.eventqen(),
+            events.addr(),
+            events.log2size(),
+            features.eventqs,
+            EventRecord::BYTES.ilog2() as u8,
+        ),
+        (
+            fields.priqen(),
+            requests.addr(),
+            requests.log2size(),
+            features.priqs,
+            PageRequest::BYTES.ilog2() as u8,
+        ),
     ];
     queues.into_iter().filter(|queue| queue.0).fold(Lints::NONE, |all, (_, addr, log2size, max, entry)| {
         let bits = (log2size as u8).min(max) + entry;

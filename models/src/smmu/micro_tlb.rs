@@ -3,6 +3,7 @@
 //! An entry combines configuration and translation, so it goes with either (IHI 0070, 3.17 and 3.21).
 
 use super::assoc::{Assoc, Shape};
+use super::attributes::{Attributes, Overrides};
 use super::request::Request;
 use super::rights::Access;
 use super::scope::Scope;
@@ -22,14 +23,25 @@ pub struct MicroEntry {
     /// Bits `[63:56]` of the input address are ignored.
     pub top_byte_ignored: bool,
     /// STE.PRIVCFG, or 0.
-    pub privcfg: u64,
+    pub privcfg: u8,
     /// STE.INSTCFG, or 0.
-    pub instcfg: u64,
+    pub instcfg: u8,
+    /// What the STE makes of the memory attributes of the stream's transactions.
+    pub overrides: Overrides,
+    /// Attributes that came in when this was filled, and what they become.
+    pub attributes: [Attributes; 2],
     /// The translation.
     pub entry: Entry,
 }
 
 impl MicroEntry {
+    /// The attributes with which a transaction leaves.
+    #[inline]
+    pub fn output(&self, incoming: Attributes) -> Attributes {
+        let [known, output] = self.attributes;
+        if incoming == known { output } else { self.entry.attributes.output(self.overrides.of(incoming)) }
+    }
+
     fn matches(&self, sid: u32, ssid: Option<u32>, addr: u64) -> bool {
         let differ = addr ^ self.upper;
         let differ = if self.top_byte_ignored { differ << 8 >> 8 } else { differ };

@@ -14,6 +14,7 @@
 
 pub mod arbiter;
 pub mod assoc;
+pub mod attributes;
 pub mod caches;
 pub mod command_queue;
 pub mod config;
@@ -28,6 +29,8 @@ pub mod granule;
 pub mod interrupts;
 pub mod lint;
 pub mod micro_tlb;
+pub mod output_queue;
+pub mod pri_queue;
 pub mod registers;
 pub mod request;
 pub mod rights;
@@ -41,6 +44,7 @@ pub mod translation;
 pub mod walk;
 pub mod walk_cache;
 
+pub use attributes::Attributes;
 pub use caches::{CacheShape, Caches};
 pub use control::Control;
 pub use features::{Features, IdrProfile};

@@ -9,21 +9,22 @@ pub use lint::of_access;
 
 use spec::regs::{Block, RegFile, Register};
 use spec::smmu::page0::{
-    CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, EVENTQ_BASE, GBPA, GERROR, GERRORN, IRQ_CTRL,
-    IRQ_CTRLACK, STRTAB_BASE, STRTAB_BASE_CFG,
+    CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK,
+    STRTAB_BASE, STRTAB_BASE_CFG,
 };
-use spec::smmu::page1::{self, EVENTQ_CONS, EVENTQ_PROD};
-use spec::smmu::{CommandError, GlobalError, Page0, Page1};
+use spec::smmu::{CommandError, GlobalError, Page0, Page1, page1};
 
 use super::control::Control;
 use super::features::Features;
 use super::lint::Lints;
-use super::ring::{Fill, Ring};
+use super::ring::Ring;
+
+mod output;
+
+pub use output::Output;
 
 /// log2 of the bytes of a command.
 pub const COMMAND_LOG2: u8 = 4;
-/// log2 of the bytes of an event record.
-pub const EVENT_LOG2: u8 = 5;
 /// Bytes from the base of an SMMU that its two register pages occupy.
 pub const WINDOW: u64 = 0x2_0000;
 
@@ -404,40 +405,6 @@ impl Registers {
     pub fn set_command_error(&mut self, code: CommandError) {
         let cons = self.page0.get::<CMDQ_CONS>();
         self.page0.set(cons.with_err(code.0.into()));
-    }
-
-    /// Whether the Event queue is enabled: set, or on its way to clear with records still to be written.
-    pub fn events_enabled(&self) -> bool {
-        self.page0.get::<CR0>().eventqen() && self.page0.get::<CR0ACK>().eventqen()
-    }
-    /// Geometry of the Event queue.
-    pub fn event_ring(&self) -> Ring {
-        let base = self.page0.get::<EVENTQ_BASE>();
-        Ring::new(base.addr(), base.log2size() as u8, self.features.eventqs, EVENT_LOG2)
-    }
-    /// EVENTQ_PROD.WR.
-    pub fn event_prod(&self) -> u32 {
-        self.page1.get::<EVENTQ_PROD>().wr() as u32
-    }
-    /// EVENTQ_CONS.RD.
-    pub fn event_cons(&self) -> u32 {
-        self.page1.get::<EVENTQ_CONS>().rd() as u32
-    }
-    /// The device moves EVENTQ_PROD.WR.
-    pub fn set_event_prod(&mut self, pointer: u32) {
-        let prod = self.page1.get::<EVENTQ_PROD>();
-        self.page1.set(prod.with_wr(pointer.into()));
-    }
-    /// How full the Event queue is as software sees it.
-    pub fn event_fill(&self) -> Fill {
-        self.event_ring().fill(self.event_prod(), self.event_cons())
-    }
-    /// A record was lost because the queue was full: OVFLG toggles unless an overflow is already shown.
-    pub fn overflow(&mut self) {
-        let prod = self.page1.get::<EVENTQ_PROD>();
-        if prod.ovflg() == self.page1.get::<EVENTQ_CONS>().ovackflg() {
-            self.page1.set(prod.with_ovflg(!prod.ovflg()));
-        }
     }
 }
 

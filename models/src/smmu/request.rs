@@ -1,5 +1,7 @@
 //! What is asked of the SMMU.
 
+use super::attributes::Attributes;
+
 /// How the address of a request is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
@@ -12,6 +14,8 @@ pub enum RequestKind {
     },
     /// An access to an address that came from ATS.
     AtsTranslated,
+    /// No access: a page request was discarded, and STE.PPAR says how to answer it (IHI 0070, 8.1).
+    PageRequest,
 }
 
 /// One access of a client device, or its request for a translation.
@@ -33,10 +37,14 @@ pub struct Request {
     pub privileged: bool,
     /// How the address is meant.
     pub kind: RequestKind,
+    /// It is none that the SMMU supports (IHI 0070, 7.3.2); meaningless unless memory is accessed.
+    pub unsupported: bool,
+    /// Memory attributes that the access brings along.
+    pub attributes: Attributes,
 }
 
 impl Request {
-    /// An unprivileged data read without SubstreamID.
+    /// An unprivileged data read without SubstreamID, of coherent memory.
     pub const fn read(sid: u32, addr: u64) -> Self {
         Self {
             sid,
@@ -47,10 +55,12 @@ impl Request {
             instruction: false,
             privileged: false,
             kind: RequestKind::Ordinary,
+            unsupported: false,
+            attributes: Attributes::COHERENT,
         }
     }
 
-    /// An unprivileged write without SubstreamID.
+    /// An unprivileged write without SubstreamID, of coherent memory.
     pub const fn write(sid: u32, addr: u64) -> Self {
         Self { write: true, ..Self::read(sid, addr) }
     }
@@ -71,6 +81,12 @@ impl Request {
     #[must_use]
     pub const fn instruction(self) -> Self {
         Self { instruction: true, ..self }
+    }
+
+    /// The same with other memory attributes.
+    #[must_use]
+    pub const fn with_attributes(self, attributes: Attributes) -> Self {
+        Self { attributes, ..self }
     }
 
     /// The same, of another kind.

@@ -88,7 +88,7 @@ impl Access {
 
     /// The same after STE.PRIVCFG and STE.INSTCFG.
     #[must_use]
-    pub const fn overridden(self, privcfg: u64, instcfg: u64) -> Self {
+    pub const fn overridden(self, privcfg: u8, instcfg: u8) -> Self {
         let privileged = match privcfg {
             2 => false,
             3 => true,

@@ -2,6 +2,7 @@
 
 use spec::smmu::EventRecord;
 
+use super::attributes::Attributes;
 use crate::bus::{Abort, Data, PhysAddr};
 
 /// Which stage of translation.
@@ -79,7 +80,8 @@ impl Step {
 /// The answer to an ATS translation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtsAnswer {
-    /// Success; no access where both permissions are false.
+    /// Success; no access where both permissions are false. It has no memory attributes: N is always 0, and of the accesses
+    /// that use it the SMMU passes on what they bring.
     Translation {
         /// First output address of the region (an intermediate address if the stream's ATS is split-stage).
         pa: PhysAddr,
@@ -119,6 +121,8 @@ pub enum Outcome {
         read: bool,
         /// Writes are permitted at the privilege of the request.
         write: bool,
+        /// Memory attributes with which the access leaves.
+        attributes: Attributes,
         /// The translation came from a TLB.
         tlb_hit: bool,
         /// A TLB was filled with it.
@@ -146,6 +150,13 @@ pub enum Outcome {
         /// To be recorded.
         event: Option<EventRecord>,
     },
+    /// What a page request was to know.
+    Ppar {
+        /// STE.PPAR, if the stream has a valid STE.
+        ppar: Option<bool>,
+        /// To be recorded.
+        event: Option<EventRecord>,
+    },
 }
 
 impl Outcome {
@@ -153,7 +164,10 @@ impl Outcome {
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
             Self::Translated { .. } => None,
-            Self::Abort { event } | Self::ReadZeroWriteIgnored { event } | Self::Ats { event, .. } => event,
+            Self::Abort { event }
+            | Self::ReadZeroWriteIgnored { event }
+            | Self::Ats { event, .. }
+            | Self::Ppar { event, .. } => event,
             Self::Stall { event } => Some(event),
         }
     }

@@ -1,6 +1,7 @@
 //! A translation look-aside buffer: leaf translations of any size, found by address and tag.
 
 use super::assoc::{Assoc, Shape};
+use super::attributes::LeafAttributes;
 use super::granule::{Granule, low_mask};
 use super::rights::Rights;
 use super::scope::{Kind, TAG_BITS, Tag, TlbScope, World};
@@ -30,8 +31,8 @@ pub struct Entry {
     /// What may be done once the hardware has recorded the dirty state: the same, unless a write needs that (the page is
     /// writable-clean).
     pub once_dirty: Rights,
-    /// Stage 2 maps it as Device memory.
-    pub device: bool,
+    /// Memory attributes of the leaf, or of both stages' leaves together.
+    pub attributes: LeafAttributes,
 }
 
 impl Entry {

@@ -15,10 +15,11 @@ mod stages;
 
 use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
 
+use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
 use super::control::Control;
-use super::fault::Purpose;
+use super::fault::{Purpose, with_access};
 use super::features::Features;
 use super::granule::low_mask;
 use super::request::{Request, RequestKind};
@@ -174,6 +175,7 @@ fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<O
             size_log2: found.entry.bits,
             read: found.entry.rights.read(privileged),
             write: found.entry.rights.write(privileged),
+            attributes: found.output(request.attributes),
             tlb_hit: true,
             filled: false,
         }
@@ -220,7 +222,7 @@ impl Translation {
         caches: &mut Caches,
         rest: &mut Option<Self>,
     ) -> Option<Outcome> {
-        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary;
+        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported;
         if ordinary && let Some(outcome) = ask_micro(&request, access_of(&request), caches) {
             return Some(outcome);
         }
@@ -317,10 +319,14 @@ impl Translation {
 
     fn begin(&mut self, control: &Control) -> Step {
         let kind = self.request.kind;
+        if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
+            return self.no_such_transaction();
+        }
         if !control.enabled() {
             return match kind {
+                RequestKind::PageRequest => done(Outcome::Ppar { ppar: None, event: None }),
                 RequestKind::Ordinary if control.gbpa.abort() => done(Outcome::Abort { event: None }),
-                RequestKind::Ordinary => self.pass(control),
+                RequestKind::Ordinary => self.pass(control, Overrides::of_bypass(control.gbpa)),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
             };
@@ -332,7 +338,7 @@ impl Translation {
             }
             RequestKind::AtsRequest { .. } if !control.features.ats => self.unsupported(control),
             RequestKind::AtsTranslated if !control.features.ats => self.forbidden(control),
-            RequestKind::AtsTranslated if !control.atschk() => self.pass(control),
+            RequestKind::AtsTranslated if !control.atschk() => self.pass(control, Overrides::NONE),
             _ => {
                 self.state = State::Stream;
                 Step::Lookup(Unit::ConfigCache)
@@ -341,15 +347,15 @@ impl Translation {
     }
 
     /// The address as it is, if there is such an address.
-    fn pass(&self, control: &Control) -> Step {
+    fn pass(&self, control: &Control, overrides: Overrides) -> Step {
         let features = &control.features;
         if !features.reaches(self.request.addr) {
             return done(Outcome::Abort { event: None });
         }
-        done(self.identity(features))
+        done(self.identity(features, overrides))
     }
 
-    const fn identity(&self, features: &Features) -> Outcome {
+    fn identity(&self, features: &Features, overrides: Overrides) -> Outcome {
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };
@@ -359,6 +365,11 @@ impl Translation {
             size_log2: features.oas,
             read: true,
             write: true,
+            attributes: if features.attr_types_ovr {
+                overrides.of(self.request.attributes)
+            } else {
+                self.request.attributes
+            },
             tlb_hit: false,
             filled: false,
         }
@@ -373,6 +384,12 @@ impl Translation {
         let event = event.with_priv_(self.request.privileged);
         let event = control.features.ats.then_some(event);
         done(Outcome::Ats { answer: AtsAnswer::Unsupported, event })
+    }
+
+    /// Whatever SMMUEN is. Nothing is recorded of an address that came from ATS (IHI 0070, 3.9.1.3).
+    fn no_such_transaction(&self) -> Step {
+        let event = with_access(self.about(EventNumber::F_UUT), &self.request, self.access);
+        done(Outcome::Abort { event: (self.request.kind == RequestKind::Ordinary).then_some(event) })
     }
 
     fn forbidden(&self, control: &Control) -> Step {

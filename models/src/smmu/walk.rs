@@ -1,6 +1,6 @@
 //! Translation table descriptors as a walk sees them: pure functions of one descriptor (DDI 0487, D8.3).
 
-use spec::smmu::descriptor::{Leaf1, Leaf2, Table};
+use spec::smmu::descriptor::{Leaf1, Table};
 
 use super::config::Tables;
 use super::granule::{Granule, low_mask};
@@ -60,12 +60,6 @@ pub const fn decode(raw: u64, tables: &Tables, level: u8, oas: u8) -> Descriptor
     }
 }
 
-/// Whether a stage-2 leaf maps Device memory, for an access that is Normal at stage 1.
-pub const fn is_device(leaf: Leaf2, s2fwb: bool) -> bool {
-    let attr = leaf.memattr();
-    if s2fwb { attr & 4 == 0 } else { attr >> 2 == 0 || attr & 3 == 0 }
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
@@ -100,16 +94,5 @@ mod test {
         let tables = Tables { granule: K4, output_bits: 48, ..Tables::default() };
         let table = Table::default().with_valid(true).with_table(true).with_next4k(0x8000_2000);
         assert_eq!(decode(table.0[0], &tables, 0, 48), Descriptor::Table { next: 0x8000_2000, table });
-    }
-
-    #[test]
-    fn device() {
-        for (attr, fwb, want) in
-            [(0, false, true), (3, false, true), (4, false, true), (5, false, false), (15, false, false)]
-                .into_iter()
-                .chain([(1, true, true), (5, true, false), (6, true, false), (7, true, false)])
-        {
-            assert_eq!(is_device(Leaf2::default().with_memattr(attr), fwb), want, "{attr} {fwb}");
-        }
     }
 }

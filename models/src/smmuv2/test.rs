@@ -149,7 +149,7 @@ impl World {
         self.next_dma += 1;
         let tag = self.next_dma;
         let kind = AddressType::Untranslated;
-        let request = DmaRequest { endpoint: 1, tag, sid, ssid: None, addr, kind, op };
+        let request = DmaRequest { endpoint: 1, tag, sid, ssid: None, addr, kind, op, unsupported: false };
         self.queue.push(self.clock, In::Dma(request));
         tag
     }

@@ -17,7 +17,7 @@ use spec::cmdqv::region_bytes;
 use self::signals::{Signals, Waiter};
 use crate::bus::{Abort, Requester, Response, Transaction};
 use crate::cpu::{self, CpuId, CpuTiming, SignalId};
-use crate::dma::DmaCompletion;
+use crate::dma::{DmaCompletion, PageAnswer, PageResponse};
 use crate::endpoint::{self, Endpoint, EndpointConfig};
 use crate::interrupt::{self, InterruptConfig, InterruptController};
 use crate::memory::{self, Memory, MemoryConfig};
@@ -299,6 +299,13 @@ impl System {
                     queue.push(at + self.fabric.dma, Event::Psmmu(id, heard));
                 }
             },
+            // Nobody there: it is lost.
+            psmmu::Out::PageResponse(response) => {
+                if let Some(endpoint) = self.streams.get(&(id, response.sid)) {
+                    let heard = endpoint::In::PageResponse(response);
+                    queue.push(at + self.fabric.dma, Event::Endpoint(*endpoint, heard));
+                }
+            }
             psmmu::Out::Interrupt { intid } => self.edge(at, id, intid, queue),
         }
     }
@@ -324,6 +331,21 @@ impl System {
                     Event::Pair(behind, smmuv2::In::Dma(request))
                 };
                 queue.push(at + self.fabric.dma, event);
+            }
+            endpoint::Out::PageRequest(request) => {
+                let (at, smmu) = (at + self.fabric.dma, usize::from(behind) < self.psmmus.len());
+                queue.push(
+                    at,
+                    if smmu {
+                        Event::Psmmu(behind, psmmu::In::PageRequest(request))
+                    } else {
+                        // An SMMUv2 has no PRI queue: the root port refuses.
+                        let sid = request.sid() as u32;
+                        let group = request.prgindex() as u16;
+                        let response = PageResponse { sid, ssid: None, group, answer: PageAnswer::Failure };
+                        Event::Endpoint(id, endpoint::In::PageResponse(response))
+                    },
+                );
             }
             endpoint::Out::JobDone { cpu, tag, result } => {
                 queue.push(at + self.fabric.job, Event::Cpu(CpuId(cpu), cpu::In::JobDone { tag, result }));

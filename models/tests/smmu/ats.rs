@@ -1,4 +1,4 @@
-//! Stalls, ATS translation requests and translated accesses (IHI 0070, 3.9 and 3.12).
+//! Stalls, ATS translation requests and translated accesses, what page requests ask of an STE (IHI 0070, 3.9, 3.12 and 8.1).
 
 use models::smmu::features::IdrProfile;
 use models::smmu::{CacheShape, Request, RequestKind};
@@ -129,6 +129,75 @@ fn ats() {
             Request { addr: 0x7000_0000, sid: 3, ..TRANSLATED },
             "abort; F_TRANSLATION sid=0x3 addr=0x70000000 write class=IN s2 ipa=0x70000000",
         ),
+    ];
+    check(rows);
+}
+
+/// What an STE says about the answer to a page request that an overflow discards.
+#[test]
+fn page_requests() {
+    const PAGE: Request = READ1.with_ssid(3).of_kind(RequestKind::PageRequest);
+    const NOBODY: Request = Request { sid: 1 << 20, ..PAGE };
+    fn recorded(b: &mut Bench) {
+        b.features(|i0, i1| (i0.with_atsrecerr(true), i1));
+        b.control.cr2 = b.control.cr2.with_rec_cfg_ats(true);
+    }
+    let rows: &[Row] = &[
+        ("PPAR=0", |_| (), PAGE, "PPAR 0"),
+        ("PPAR=1", |b| b.ste(1, |s| s.with_ppar(true)), PAGE, "PPAR 1"),
+        ("whatever it is for", |b| b.ste(1, |s| s.with_config(0).with_ppar(true)), PAGE, "PPAR 1"),
+        ("bad STE", |b| b.ste(1, |s| s.with_v(false)), PAGE, "no STE"),
+        (
+            "bad STE, recorded",
+            |b| {
+                recorded(b);
+                b.ste(1, |s| s.with_v(false));
+            },
+            PAGE,
+            "no STE; C_BAD_STE sid=0x1 ssid=3",
+        ),
+        ("no such stream", |b| b.control.cr2 = b.control.cr2.with_recinvsid(true), NOBODY, "no STE"),
+        (
+            "no such stream, recorded",
+            |b| {
+                recorded(b);
+                b.control.cr2 = b.control.cr2.with_recinvsid(true);
+            },
+            NOBODY,
+            "no STE; C_BAD_STREAMID sid=0x100000 ssid=3",
+        ),
+        ("SMMUEN=0", |b| b.control.cr0 = b.control.cr0.with_smmuen(false), PAGE, "no STE"),
+    ];
+    check(rows);
+}
+
+/// What the bus cannot do is refused first of all.
+#[test]
+fn unsupported_transactions() {
+    const READ: Request = Request { unsupported: true, ..READ1 };
+    let rows: &[Row] = &[
+        ("read", |_| (), READ, "abort; F_UUT sid=0x1 addr=0x1234 read"),
+        (
+            "privileged write with PASID",
+            |_| (),
+            Request { unsupported: true, ..WRITE1.with_ssid(3).privileged() },
+            "abort; F_UUT sid=0x1 ssid=3 addr=0x1234 write privileged",
+        ),
+        ("instruction", |_| (), READ.instruction(), "abort; F_UUT sid=0x1 addr=0x1234 read instruction"),
+        // The attributes of the bus, not those that the STE puts in their place.
+        (
+            "overridden",
+            |b| b.ste(1, |s| s.with_privcfg(3).with_instcfg(3)),
+            READ,
+            "abort; F_UUT sid=0x1 addr=0x1234 read",
+        ),
+        (
+            "SMMUEN=0",
+            |b| b.control.cr0 = b.control.cr0.with_smmuen(false),
+            READ,
+            "abort; F_UUT sid=0x1 addr=0x1234 read",
+        ),
+        ("translated", |_| (), READ.of_kind(RequestKind::AtsTranslated), "abort"),
     ];
     check(rows);
 }

@@ -142,6 +142,8 @@ pub(super) fn say(outcome: &Outcome) -> String {
         }
         Outcome::Ats { answer: AtsAnswer::Unsupported, .. } => "UR".into(),
         Outcome::Ats { answer: AtsAnswer::Abort, .. } => "CA".into(),
+        Outcome::Ppar { ppar: Some(ppar), .. } => format!("PPAR {}", u8::from(*ppar)),
+        Outcome::Ppar { ppar: None, .. } => "no STE".into(),
     };
     match outcome.event() {
         Some(event) => format!("{text}; {event}"),

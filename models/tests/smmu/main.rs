@@ -1,6 +1,7 @@
 //! The SMMU core against rows of the architecture's behaviour.
 
 mod ats;
+mod attributes;
 mod bench;
 mod contiguous;
 mod coverage;

@@ -142,8 +142,8 @@ impl World {
 /// Where it came from does not matter.
 fn without_luck(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Translated { pa, size_log2, read, write, .. } => {
-            Outcome::Translated { pa, size_log2, read, write, tlb_hit: false, filled: false }
+        Outcome::Translated { pa, size_log2, read, write, attributes, .. } => {
+            Outcome::Translated { pa, size_log2, read, write, attributes, tlb_hit: false, filled: false }
         }
         other => other,
     }

@@ -31,7 +31,7 @@ struct Surface {
 
 #[rustfmt::skip]
 const REGISTERS: Surface = Surface { cmdqv: false, ops: &[
-    Op::Register, Op::Register, Op::Register, Op::Register, Op::Register, Op::Register, Op::Read, Op::Boot, Op::Enable, Op::Dma,
+    Op::Register, Op::Register, Op::Register, Op::Register, Op::Register, Op::Page, Op::Read, Op::Boot, Op::Enable, Op::Dma,
     Op::Commands, Op::Place, Op::Hurry, Op::Flip,
 ] };
 
@@ -43,7 +43,7 @@ const TABLES: Surface = Surface { cmdqv: false, ops: &[
 
 #[rustfmt::skip]
 const COMMANDS: Surface = Surface { cmdqv: false, ops: &[
-    Op::Commands, Op::Commands, Op::Commands, Op::Raw, Op::Raw, Op::Produce, Op::Dma, Op::Dma, Op::Resume, Op::Acknowledge,
+    Op::Commands, Op::Commands, Op::Page, Op::Raw, Op::Raw, Op::Produce, Op::Dma, Op::Dma, Op::Resume, Op::Acknowledge,
     Op::Mute, Op::Break, Op::Hurry, Op::Enable, Op::Flip, Op::Register,
 ] };
 

@@ -16,7 +16,7 @@ use sim::Time;
 use spec::layout::Layout;
 use spec::regs::Block;
 use spec::smmu::page0::{IDR0, IDR1};
-use spec::smmu::{Cd, Command, Opcode, Page0, Ste};
+use spec::smmu::{Cd, Command, Opcode, Page0, PageRequest, Ste};
 
 use super::super::machine::{self, Machine, World};
 use super::super::rig::{REGISTERS, at};
@@ -30,7 +30,7 @@ const VCMDQS: u64 = 8;
 /// What may happen in one step. Ten times what the longest step needs.
 const FUEL: u64 = 200_000;
 /// Registers of page 1.
-const PAGE1: [u64; 4] = [at::EVENTQ_PROD, at::EVENTQ_CONS, 0x100c8, 0x100cc];
+const PAGE1: [u64; 4] = [at::EVENTQ_PROD, at::EVENTQ_CONS, at::PRIQ_PROD, at::PRIQ_CONS];
 /// Page-0 aliases, registers that may or may not exist, and the borders of both pages.
 const ODD: [u64; 10] = [0xa8, 0xac, 0xc8, 0xcc, 0x2000, 0x4000, 0xfffc, 0x1_0000, 0x1_fffc, 0x2_0000];
 
@@ -52,6 +52,7 @@ enum Did {
     Read { addr: u64, size: u8 },
     Poke { place: u64, word: u64 },
     Dma(DmaRequest),
+    Page(PageRequest),
     Compared(Order),
 }
 
@@ -180,6 +181,12 @@ impl Pair {
                 self.write(REGISTERS + at::IRQ_CTRL, 4, s.one_of(&[7_u64, 5, 0, 1, 4]));
             }
             Op::Dma => return self.dma(s),
+            Op::Page => {
+                let (sid, how, group) = (s.one_of(&ground::SIDS), s.byte(), s.byte());
+                let request = PageRequest([u64::from(how) << 58 | u64::from(sid), u64::from(group) | 0x2000]);
+                self.did.push(Did::Page(request));
+                self.both(|machine, world| machine.ask_for_page(request, world));
+            }
             Op::Commands => {
                 for _ in 0..=s.byte() & 3 {
                     let command = command(s);
@@ -347,6 +354,9 @@ impl Pair {
             (at::EVENTQ_BASE, 8, EVENTS | EVENTS_LOG2),
             (at::EVENTQ_PROD, 4, 0),
             (at::EVENTQ_CONS, 4, 0),
+            (at::PRIQ_BASE, 8, REQUESTS | REQUESTS_LOG2),
+            (at::PRIQ_PROD, 4, 0),
+            (at::PRIQ_CONS, 4, 0),
             (0x68, 8, message(0)),
             (0xb0, 8, message(1)),
         ] {
@@ -355,8 +365,8 @@ impl Pair {
         self.prod = 0;
         self.acknowledge();
         self.write(REGISTERS + at::CR0, 4, 0xc);
-        self.write(REGISTERS + at::IRQ_CTRL, 4, 5);
-        self.write(REGISTERS + at::CR0, 4, 0x1d);
+        self.write(REGISTERS + at::IRQ_CTRL, 4, 7);
+        self.write(REGISTERS + at::CR0, 4, 0x1f);
     }
 
     fn open(&mut self, s: &mut Script<'_>) {
@@ -420,6 +430,8 @@ impl Pair {
         self.write(REGISTERS + at::GERRORN, 4, gerror);
         let prod = self.read(REGISTERS + at::EVENTQ_PROD, 4);
         self.write(REGISTERS + at::EVENTQ_CONS, 4, prod);
+        let prod = self.read(REGISTERS + at::PRIQ_PROD, 4);
+        self.write(REGISTERS + at::PRIQ_CONS, 4, prod);
         for q in 0..if self.has_cmdqv { VCMDQS } else { 0 } {
             let direct = CMDQV + 0x1_0000 + 0x80 * q;
             let gerror = self.read(direct + 0x10, 4);
@@ -449,7 +461,8 @@ impl Pair {
             _ => Access::Write(Data::new(&[0x51, how, 0, 0xff, 0x80, 0, 0, 0][..len])),
         };
         self.tag += 1;
-        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid, addr, kind, op };
+        let unsupported = how & 0x3f == 0x3f;
+        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid, addr, kind, op, unsupported };
         self.did.push(Did::Dma(request));
         self.stalled.push(self.tag);
         self.both(|machine, world| machine.send(request, world));
@@ -487,9 +500,12 @@ impl Pair {
             world.reads.clear();
             world.writes.clear();
             world.records.clear();
+            world.executed.clear();
+            world.lints.clear();
             world.answers.clear();
             world.edges.clear();
             world.invalidations.clear();
+            world.page_responses.clear();
         }
     }
 
@@ -509,15 +525,16 @@ impl Pair {
             let mut invalidations: Vec<_> =
                 world.invalidations.iter().map(|i| format!("{:?}", AtcInvalidate { tag: 0, ..*i })).collect();
             invalidations.sort_unstable();
-            let mut lints: Vec<_> =
-                world.records.iter().filter(|r| matches!(r, Record::Lint { .. })).collect();
-            lints.sort_by_key(|record| format!("{record:?}"));
-            format!("{edges:?} {invalidations:?} {lints:?}")
+            let mut lints = world.lints.clone();
+            lints.sort_unstable();
+            let mut pages: Vec<_> = world.page_responses.iter().map(|page| format!("{page:?}")).collect();
+            pages.sort_unstable();
+            format!("{edges:?} {invalidations:?} {lints:?} {pages:?}")
         };
         assert_eq!(
             sorted(plain),
             sorted(timed),
-            "interrupts, ATC invalidations, lints, without and with time"
+            "interrupts, ATC invalidations, lints, page responses, without and with time"
         );
     }
 }
@@ -550,11 +567,12 @@ impl World {
     }
     /// Several queues had commands, or transactions were tried again while something else happened.
     fn is_open(&self, dma: bool, stalled: usize) -> bool {
-        let queue = |record: &Record| match record {
-            Record::CommandConsumed { queue, .. } | Record::CommandError { queue, .. } => Some(*queue),
+        let stopped = self.records.iter().filter_map(|record| match record {
+            Record::CommandError { queue, .. } => Some(*queue),
             _ => None,
-        };
-        let queues: Vec<CommandQueue> = self.records.iter().filter_map(queue).collect();
+        });
+        let queues: Vec<CommandQueue> =
+            self.executed.iter().map(|(queue, _)| *queue).chain(stopped).collect();
         let several = queues.iter().any(|queue| *queue != queues[0]);
         let again = self.records.iter().any(|r| {
             matches!(

@@ -1,10 +1,11 @@
 //! A pSMMU whose doings take time, with its event queue.
 
 use models::bus::{Abort, Data, LINE, Op, PhysAddr, Requester, Response, Transaction};
-use models::dma::{AtcInvalidate, DmaCompletion, DmaRequest};
+use models::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use models::psmmu::{In, Out, Psmmu, PsmmuConfig};
 use models::record::Record;
 use sim::{Component, Cx, DomainId, Queue, Time};
+use spec::smmu::PageRequest;
 
 use super::{Machine, World};
 
@@ -24,6 +25,7 @@ enum Event {
     Answered(Response),
     Done(DmaCompletion),
     Atc(AtcInvalidate),
+    Page(PageResponse),
     Edge(u32),
 }
 
@@ -47,7 +49,7 @@ impl Cycles {
     fn hear(&mut self, now: Time, heard: In, world: &mut World) {
         self.cx.now = now;
         self.smmu.on(heard, &mut self.cx);
-        world.records.append(&mut self.cx.notes);
+        self.cx.notes.drain(..).for_each(|record| world.note(record));
         for (at, message) in self.cx.woken.drain(..) {
             self.queue.push(at, Event::Smmu(message));
         }
@@ -57,6 +59,7 @@ impl Cycles {
                 Out::Respond(response) => (WAY, Event::Answered(response)),
                 Out::Dma(completion) => (WAY, Event::Done(completion)),
                 Out::Atc(invalidate) => (WAY, Event::Atc(invalidate)),
+                Out::PageResponse(response) => (WAY, Event::Page(response)),
                 Out::Interrupt { intid } => (WAY, Event::Edge(intid)),
             };
             self.queue.push(at + way, event);
@@ -94,6 +97,10 @@ impl Machine for Cycles {
         self.after(WAY, Event::Smmu(In::Dma(request)));
     }
 
+    fn ask_for_page(&mut self, request: PageRequest, _: &mut World) {
+        self.after(WAY, Event::Smmu(In::PageRequest(request)));
+    }
+
     fn step(&mut self, world: &mut World) -> bool {
         let Some((now, event)) = self.queue.pop() else { return false };
         world.burn();
@@ -108,13 +115,18 @@ impl Machine for Cycles {
             Event::Done(DmaCompletion { tag, result, .. }) => world.answers.extend([(tag, result)]),
             Event::Atc(invalidate) => {
                 world.invalidations.push(invalidate);
-                if !world.mute {
+                if !world.is_mute(&invalidate) {
                     let done = In::AtcDone { tag: invalidate.tag, timed_out: false };
                     self.after(ATC, Event::Smmu(done));
                 }
             }
+            Event::Page(response) => world.page_responses.push(response),
             Event::Edge(intid) => world.edges.push(intid),
         }
         true
+    }
+
+    fn inserted_syncs(&self) -> u64 {
+        super::inserted_syncs(&self.smmu.metrics())
     }
 }

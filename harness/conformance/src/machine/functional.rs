@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use models::bus::{Abort, Data, LINE, Op, PhysAddr};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::functional::{DmaError, Fate, FunctionalSmmu, Stream, Surroundings};
 use models::psmmu::PsmmuConfig;
 use models::record::Record;
 use models::smmu::AtsAnswer;
 use sim::Time;
+use spec::smmu::PageRequest;
 
 use super::{Machine, World};
 
@@ -33,13 +34,16 @@ impl Surroundings for World {
     }
     fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool {
         self.invalidations.push(invalidate);
-        !self.mute
+        !self.is_mute(&invalidate)
+    }
+    fn page_response(&mut self, response: PageResponse) {
+        self.page_responses.push(response);
     }
     fn now(&self) -> Time {
         Time::ZERO
     }
     fn record(&mut self, record: Record) {
-        self.records.push(record);
+        self.note(record);
     }
 }
 
@@ -52,7 +56,8 @@ impl Functional {
     /// What became of a request; nothing yet if it is stalled.
     fn answer(&mut self, request: &DmaRequest, world: &mut World) -> Option<DmaResult> {
         let translated = request.kind == AddressType::Translated;
-        let stream = Stream { sid: request.sid, ssid: request.ssid, translated };
+        let DmaRequest { sid, ssid, unsupported, .. } = *request;
+        let stream = Stream { sid, ssid, translated, unsupported };
         if let AddressType::TranslationRequest { write } = request.kind {
             return Some(match self.smmu.translation_request(stream, request.addr, write, world) {
                 AtsAnswer::Translation { pa, size_log2, read, write } => {
@@ -119,7 +124,15 @@ impl Machine for Functional {
         world.answers.extend(result.map(|result| (request.tag, result)));
     }
 
+    fn ask_for_page(&mut self, request: PageRequest, world: &mut World) {
+        self.smmu.page_request(request, world);
+    }
+
     fn step(&mut self, _: &mut World) -> bool {
         false
+    }
+
+    fn inserted_syncs(&self) -> u64 {
+        super::inserted_syncs(&self.smmu.metrics())
     }
 }

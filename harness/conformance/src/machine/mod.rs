@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use models::bus::{Abort, Data, Op, PhysAddr};
-use models::dma::{AtcInvalidate, DmaRequest, DmaResult};
+use models::dma::{AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
-use models::record::Record;
+use models::record::{CommandQueue, Record};
+use spec::smmu::{Command, PageRequest};
 
 use crate::suite::Mode;
 
@@ -20,8 +21,12 @@ pub(crate) trait Machine {
     fn access(&mut self, addr: PhysAddr, op: Op, world: &mut World) -> Result<Data, Abort>;
     /// A device sends a request. Its answer goes to [`World::answers`].
     fn send(&mut self, request: DmaRequest, world: &mut World);
+    /// A device asks for a page. Answers go to [`World::page_responses`].
+    fn ask_for_page(&mut self, request: PageRequest, world: &mut World);
     /// Lets the next thing happen. False if nothing is under way.
     fn step(&mut self, world: &mut World) -> bool;
+    /// CMD_SYNCs that the hardware has inserted when it left a queue; no register or ring shows them.
+    fn inserted_syncs(&self) -> u64;
 }
 
 /// A machine out of reset. Panics if the ID registers promise what is not modelled.
@@ -30,6 +35,11 @@ pub(crate) fn new(mode: Mode, config: PsmmuConfig) -> Box<dyn Machine> {
         Mode::Functional => Box::new(functional::Functional::new(config)),
         Mode::Cycles => Box::new(cycles::Cycles::new(config)),
     }
+}
+
+fn inserted_syncs(metrics: &[(String, u64)]) -> u64 {
+    let row = metrics.iter().find(|(name, _)| name == "inserted_syncs");
+    row.expect("both machines count them").1
 }
 
 /// What surrounds a pSMMU.
@@ -47,11 +57,19 @@ pub(crate) struct World {
     pub(crate) edges: Vec<u32>,
     /// ATC invalidations so far.
     pub(crate) invalidations: Vec<AtcInvalidate>,
+    /// Answers to page requests so far.
+    pub(crate) page_responses: Vec<PageResponse>,
     /// Devices do not answer ATC invalidations.
     pub(crate) mute: bool,
+    /// StreamIDs of devices that do not answer ATC invalidations.
+    pub(crate) mute_streams: BTreeSet<u32>,
     /// Answers to requests of devices, by tag.
     pub(crate) answers: BTreeMap<u32, DmaResult>,
-    /// What observers were told so far.
+    /// Commands that were consumed, as they were executed.
+    pub(crate) executed: Vec<(CommandQueue, Command)>,
+    /// What software did that is not defined.
+    pub(crate) lints: Vec<String>,
+    /// What else observers were told so far.
     pub(crate) records: Vec<Record>,
     /// Memory there is: the rest aborts. Everything if there is none.
     pub(crate) limit: Option<Range<u64>>,
@@ -96,6 +114,18 @@ impl World {
     fn burn(&mut self) {
         if let Some(fuel) = &mut self.fuel {
             *fuel = fuel.checked_sub(1).expect("the machine comes to rest");
+        }
+    }
+
+    fn is_mute(&self, invalidate: &AtcInvalidate) -> bool {
+        self.mute || self.mute_streams.contains(&invalidate.sid)
+    }
+
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::CommandConsumed { queue, executed, .. } => self.executed.push((queue, executed)),
+            Record::Lint { text, .. } => self.lints.push(text),
+            record => self.records.push(record),
         }
     }
 

@@ -15,11 +15,12 @@ pub(crate) struct Dma {
     addr: u64,
     write: bool,
     kind: AddressType,
+    unsupported: bool,
 }
 
 impl Dma {
     pub(crate) const fn read(addr: u64) -> Self {
-        Self { sid: 1, ssid: None, addr, write: false, kind: AddressType::Untranslated }
+        Self { sid: 1, ssid: None, addr, write: false, kind: AddressType::Untranslated, unsupported: false }
     }
     pub(crate) const fn write(addr: u64) -> Self {
         Self { write: true, ..Self::read(addr) }
@@ -35,6 +36,10 @@ impl Dma {
     /// With a SubstreamID.
     pub(crate) const fn pasid(self, ssid: u32) -> Self {
         Self { ssid: Some(ssid), ..self }
+    }
+    /// Of a kind that the SMMU does not support.
+    pub(crate) const fn unsupported(self) -> Self {
+        Self { unsupported: true, ..self }
     }
     /// To an address that came from ATS.
     pub(crate) const fn translated(self) -> Self {
@@ -53,8 +58,9 @@ impl Rig {
         self.tag += 1;
         self.value += 1;
         let op = if dma.write { Op::Write(Data::u64(self.value)) } else { Op::Read { len: 8 } };
-        let Dma { sid, ssid, addr, kind, .. } = dma;
-        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid, addr, kind, op };
+        let Dma { sid, ssid, addr, kind, unsupported, .. } = dma;
+        let tag = self.tag;
+        let request = DmaRequest { endpoint: 0, tag, sid, ssid, addr, kind, op, unsupported };
         let (machine, world) = self.machine();
         machine.send(request, world);
         self.tag

@@ -2,18 +2,24 @@
 //!
 //! ```text
 //!   0x0500_0000  registers          0x0800_0000  where interrupt messages go
+//!   0x0520_0000  the CMDQV's, if there is one
 //!   0x8000_0000  structures         0x9000_0000  data: page n of the default stream is page n from here
 //! ```
 
+mod cmdqv;
 mod dma;
+mod pages;
 mod queues;
 mod tables;
 
+pub(crate) use cmdqv::{CMDQV, CMDQV_LINE, Lvcmdq};
 pub(crate) use dma::{Dma, fault};
+pub(crate) use pages::{page_request, page_response};
 pub(crate) use tables::{ABOVE, IPA, K4, K16, K64, PAGE1, PAGE2, Space, stage1_ste};
 
 use models::bus::{Data, Op};
-use models::psmmu::{PsmmuConfig, PsmmuFaults};
+use models::cmdqv::CmdqvConfig;
+use models::psmmu::{PsmmuConfig, PsmmuTiming};
 use models::smmu::IdrProfile;
 use models::smmu::interrupts::Lines;
 use sim::Time;
@@ -21,7 +27,7 @@ use spec::smmu::page0::{CR0, IDR0, IDR1, IDR5};
 use spec::smmu::{Cd, Ste};
 
 use crate::machine::{self, Machine, World};
-use crate::suite::{Check, Mode};
+use crate::suite::{Check, Given, Mode};
 
 pub(crate) const REGISTERS: u64 = 0x0500_0000;
 pub(crate) const DOORBELL: u64 = 0x0800_0000;
@@ -47,12 +53,17 @@ pub(crate) mod at {
     pub(crate) const CMDQ_CONS: u64 = 0x9c;
     pub(crate) const EVENTQ_BASE: u64 = 0xa0;
     pub(crate) const EVENTQ_IRQ_CFG1: u64 = 0xb8;
+    pub(crate) const PRIQ_BASE: u64 = 0xc0;
+    pub(crate) const PRIQ_IRQ_CFG2: u64 = 0xdc;
     pub(crate) const EVENTQ_PROD: u64 = 0x100a8;
     pub(crate) const EVENTQ_CONS: u64 = 0x100ac;
+    pub(crate) const PRIQ_PROD: u64 = 0x100c8;
+    pub(crate) const PRIQ_CONS: u64 = 0x100cc;
 }
 
 /// Wires of the interrupts.
 pub(crate) const EVENT_LINE: u32 = 74;
+pub(crate) const PAGE_LINE: u32 = 75;
 const SYNC_LINE: u32 = 76;
 const ERROR_LINE: u32 = 77;
 
@@ -84,10 +95,12 @@ pub struct Rig {
     streams: u64,
     commands: u64,
     events: u64,
+    pages: pages::PageQueue,
     prod: u32,
     cons: u32,
     tag: u32,
     value: u64,
+    config_page_accesses: u32,
     /// Stage-1 tables of the default stream.
     pub(crate) one: Space,
     /// Stage-2 tables of the default stream, if [`Rig::nested`] or [`Rig::stage2_only`] has been called.
@@ -110,18 +123,33 @@ pub(crate) fn holds(what: &str, condition: bool) -> Check {
 }
 
 impl Rig {
-    /// Out of reset, with these ID registers and faults.
-    pub fn new(mode: Mode, idr: IdrProfile, faults: &PsmmuFaults) -> Self {
+    /// Out of reset, with these ID registers; with a CMDQV beside the SMMU or without.
+    pub(crate) fn new(mode: Mode, idr: IdrProfile, beside: bool, given: &Given) -> Self {
         let mut config = PsmmuConfig::new(0, REGISTERS);
         config.idr = idr;
-        config.faults = *faults;
+        config.faults = given.faults;
+        if beside {
+            let Given { knobs, cmdqv_faults, .. } = given;
+            let cmdqv = CmdqvConfig { knobs: *knobs, faults: cmdqv_faults.clone(), ..CmdqvConfig::default() };
+            config.cmdqv = Some((CMDQV, cmdqv));
+            config.cmdqv_line = Some(CMDQV_LINE);
+        }
         config.lines = Lines {
             eventq: Some(EVENT_LINE),
-            priq: None,
+            priq: Some(PAGE_LINE),
             cmdq_sync: Some(SYNC_LINE),
             gerror: Some(ERROR_LINE),
         };
         config.timing.atc_timeout = Time::us(50);
+        Self::of(mode, config)
+    }
+
+    /// Another machine of the same kind, out of reset.
+    pub(crate) fn fresh(&self) -> Self {
+        Self::of(self.mode, self.config.clone())
+    }
+
+    fn of(mode: Mode, config: PsmmuConfig) -> Self {
         Self {
             mode,
             config,
@@ -139,10 +167,12 @@ impl Rig {
             streams: 0,
             commands: 0,
             events: 0,
+            pages: pages::PageQueue::default(),
             prod: 0,
             cons: 0,
             tag: 0,
             value: 0x5eed_0000_0000_0000,
+            config_page_accesses: 0,
             one: Space::default(),
             two: Space::default(),
             cd_at: 0,
@@ -155,6 +185,14 @@ impl Rig {
         (&mut **machine, world)
     }
 
+    /// Changes the CMDQV of a machine that is still untouched.
+    pub(crate) fn cmdqv(&mut self, edit: impl FnOnce(&mut CmdqvConfig)) {
+        edit(&mut self.config.cmdqv.as_mut().expect("rows about a CMDQV have one").1);
+    }
+    /// Changes what the pSMMU of a machine that is still untouched charges.
+    pub(crate) fn timing(&mut self, edit: impl FnOnce(&mut PsmmuTiming)) {
+        edit(&mut self.config.timing);
+    }
     /// Changes IDR0 of a machine that is still untouched.
     pub(crate) fn idr0(&mut self, edit: impl FnOnce(IDR0) -> IDR0) {
         let idr = &mut self.config.idr.idr0;
@@ -197,8 +235,11 @@ impl Rig {
         self.access(offset, Op::Write(Data::new(bytes)));
     }
     fn access(&mut self, offset: u64, op: Op) -> u64 {
+        self.access_at(REGISTERS + offset, op)
+    }
+    fn access_at(&mut self, addr: u64, op: Op) -> u64 {
         let (machine, world) = self.machine();
-        machine.access(REGISTERS + offset, op, world).expect("the register pages answer").value()
+        machine.access(addr, op, world).expect("the register pages answer").value()
     }
 
     /// Lets one thing happen. False if nothing is under way.
@@ -208,7 +249,7 @@ impl Rig {
     }
     /// Lets everything happen that is under way.
     pub(crate) fn run(&mut self) {
-        let bound = 1_000_000;
+        let bound = 100_000_000;
         assert!((0..bound).any(|_| !self.step()), "the machine comes to rest");
     }
     /// Lets things happen until `holds`, which may read registers.

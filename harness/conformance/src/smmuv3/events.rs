@@ -1,8 +1,8 @@
-//! The Event queue: interrupts, overflow, aborts. And the PRI queue, which the models do not have.
+//! The Event queue: interrupts, overflow, aborts.
 
 use spec::smmu::{EventNumber, EventRecord, GlobalError};
 
-use crate::rig::{Dma, EVENT_LINE, Rig, at, fault, same};
+use crate::rig::{DATA, Dma, EVENT_LINE, Rig, at, fault, same};
 use crate::suite::{Check, Row};
 
 /// A transaction that faults, and its record.
@@ -10,8 +10,6 @@ const FAULTING: Dma = Dma::read(0x2000);
 const RECORD: EventRecord = fault(EventNumber::F_TRANSLATION, 0x2000);
 
 const OVFLG: u32 = 1 << 31;
-
-const NO_PRI: &str = "no PRI queue: the registers exist, but no page request can reach the SMMU";
 
 /// Interrupts of the Event queue so far.
 fn interrupts(r: &Rig) -> usize {
@@ -105,12 +103,21 @@ pub(super) const ROWS: &[Row] = &[
         r.recorded(&[RECORD])?;
         r.aborts(FAULTING, &[RECORD])
     }),
-    Row::absent(
-        "E08",
-        "7.3.2",
-        "An unsupported transaction is recorded, with SMMUEN=0 too",
-        "every transaction that a device can send is supported, so there is no F_UUT",
-    ),
+    Row::new("E08", "7.3.2", "An unsupported transaction is recorded, with SMMUEN=0 too", |r| {
+        let record =
+            |ssid| EventRecord::translation(EventNumber::F_UUT, 1, ssid, 0x1000, false).with_class(0);
+        let unsupported = Dma::read(0x1000).unsupported();
+        r.boot_disabled()?;
+        r.aborts(unsupported, &[record(None)])?;
+        r.gbpa(1 << 20)?;
+        r.aborts(unsupported.pasid(3), &[record(Some(3))])?;
+        r.change_cr0(|cr0| cr0.with_smmuen(true))?;
+        r.reaches(Dma::read(0x1000), DATA + 0x1000)?;
+        r.aborts(unsupported, &[record(None)])?;
+        r.aborts(Dma::write(0x1000).unsupported(), &[record(None).with_rnw(false)])?;
+        r.aborts(unsupported.of(99), &[record(None).with_sid(99)])?;
+        r.aborts(Dma::read(DATA).translated().unsupported(), &[])
+    }),
     Row::new("E09", "7.3.1", "With MEV=0 equal faults have a record each", |r| {
         r.boot()?;
         r.dma(FAULTING)?;
@@ -135,20 +142,4 @@ pub(super) const ROWS: &[Row] = &[
         same("the answer", r.answer(tag), None)?;
         same("OVFLG", r.read32(at::EVENTQ_PROD) & OVFLG, 0)
     }),
-    Row::absent("P01", "8.1", "A page request that finds the queue full is dropped: OVFLG toggles", NO_PRI),
-    Row::absent(
-        "P02",
-        "8.1",
-        "While overflowed, the last request of a group is answered with Success",
-        NO_PRI,
-    ),
-    Row::absent("P03", "8.1", "While overflowed, requests are not stored even if there is room", NO_PRI),
-    Row::absent("P04", "8.2", "With PRIQEN=0 a page request is answered with Failure", NO_PRI),
-    Row::absent(
-        "P05",
-        "6.3.36",
-        "PRIQ_IRQ_CFG2.LO chooses between the last request and a non-empty queue",
-        NO_PRI,
-    ),
-    Row::absent("P06", "8.1", "While overflowed, a stop marker is dropped without an answer", NO_PRI),
 ];

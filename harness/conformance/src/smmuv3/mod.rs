@@ -9,6 +9,7 @@ mod caches;
 mod commands;
 mod context;
 mod events;
+mod pri;
 mod registers;
 mod stage2;
 mod stall;
@@ -21,6 +22,8 @@ use crate::suite::{Group, Suite};
 pub const SUITE: Suite = Suite {
     name: "smmuv3",
     title: "SMMUv3 against IHI 0070",
+    about: ", and looks at registers, memory, interrupts and DMA only. The section is that of IHI 0070.",
+    basis: "Section",
     groups: &[
         Group { title: "Registers", rows: registers::ROWS },
         Group { title: "Global bypass and SMMUEN", rows: bypass::ROWS },
@@ -30,7 +33,8 @@ pub const SUITE: Suite = Suite {
         Group { title: "Stage 2 and nested", rows: stage2::ROWS },
         Group { title: "TLBs and configuration caches", rows: caches::ROWS },
         Group { title: "Commands and their queue", rows: commands::ROWS },
-        Group { title: "Event and PRI queues", rows: events::ROWS },
+        Group { title: "Event queue", rows: events::ROWS },
+        Group { title: "PRI queue", rows: pri::ROWS },
         Group { title: "Stall", rows: stall::ROWS },
         Group { title: "ATS", rows: ats::ROWS },
     ],

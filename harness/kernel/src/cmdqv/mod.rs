@@ -11,6 +11,8 @@
 mod interrupt;
 mod lvcmdq;
 #[cfg(test)]
+mod sequences;
+#[cfg(test)]
 mod test;
 mod vintf;
 
@@ -159,14 +161,16 @@ impl Cmdqv {
     }
 
     async fn init_own<A: Access>(&self, cpu: &A) -> Result<(), Errno> {
-        let own: Vec<u8> = (0..self.own.len() as u8).collect();
-        let privileged = self.init_vintf(cpu, OWN, true, 0, &own).await?;
+        let queues: Vec<u8> = (0..self.own.len() as u8).collect();
+        let privileged = self.init_vintf(cpu, OWN, true, 0, &queues).await?;
         self.privileged.store(privileged, Ordering::Relaxed);
-        for (l, own) in self.own.iter().enumerate() {
-            let l = l as u8;
+        for (&l, own) in queues.iter().zip(&self.own) {
             self.allocate(cpu, OWN, l, true).await;
             let ring = (own.queue.ring_base(), own.queue.log2());
-            self.init_queue(cpu, OWN, l, ring, true).await?;
+            if let Err(errno) = self.init_queue(cpu, OWN, l, ring, true).await {
+                self.deinit_vintf(cpu, OWN, &queues).await;
+                return Err(errno);
+            }
             own.enabled.store(true, Ordering::Relaxed);
         }
         self.own_enabled.store(true, Ordering::Relaxed);

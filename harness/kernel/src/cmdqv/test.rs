@@ -30,40 +30,6 @@ fn writes(bench: &Bench) -> Vec<(u64, u64)> {
     bench.records.iter().filter_map(|(_, r)| write(r)).collect()
 }
 
-/// The boot sequence on a Grace-sized block, register by register.
-#[test]
-fn host_boot_follows_the_golden_trace() {
-    let mut bench = Bench::new(Parts::with_cmdqv(1, 6, 7));
-    let driver = probe(&mut bench);
-    let cmdqv = driver.cmdqv().unwrap();
-    assert_eq!((cmdqv.param().bits(), cmdqv.queues_per_vintf(), cmdqv.sid_slots()), (0x4671, 2, 16));
-    assert!(cmdqv.privileged());
-
-    let mut want = vec![(0x0, 0x0002_0082), (0x0, 0x0002_0083)];
-    want.extend((0..128).map(|q| (0x200 + 4 * q, (q / 2) << 15 | (q % 2) << 1)));
-    let reset = |l: u64| {
-        let (p0, p1) = (0x3_0000 + 0x80 * l, 0x4_0000 + 0x80 * l);
-        [(p0 + 8, 0), (p0 + 4, 0), (p0, 0), (p1, 0), (p1 + 8, 0)]
-    };
-    for l in [1, 0] {
-        want.extend(reset(l));
-        want.push((0x200 + 4 * l, l << 1));
-    }
-    want.push((0x1000, 0));
-    want.extend((0..16).flat_map(|s| [(0x1040 + 4 * s, 0), (0x1080 + 4 * s, 0)]));
-    want.extend([(0x1000, 0x2_0000), (0x1000, 0x2_0001)]);
-    for (l, queue) in cmdqv.own_queues().enumerate() {
-        let l = l as u64;
-        want.push((0x200 + 4 * l, l << 1 | 1));
-        want.extend(reset(l));
-        want.push((0x4_0000 + 0x80 * l, queue.ring_base() | u64::from(queue.log2())));
-        want.push((0x3_0008 + 0x80 * l, 1));
-    }
-    assert_eq!(writes(&bench), want);
-    assert_eq!(bench.complaints(), Vec::<&Record>::new());
-    assert!(bench.notes().is_empty());
-}
-
 #[test]
 fn an_administrator_can_do_without() {
     let mut bench = Bench::new(Parts::with_cmdqv(1, 1, 2));

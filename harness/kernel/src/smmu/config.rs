@@ -135,6 +135,8 @@ pub struct Config {
     pub va_bits: u8,
     /// How long a CMD_SYNC or a handshake may take.
     pub timeout: Time,
+    /// The firmware's tables name a Tegra264 SMMU: invalidations are issued twice.
+    pub repeat_invalidations: bool,
 }
 
 impl Config {
@@ -161,6 +163,7 @@ impl Config {
             priq_log2_max: 9,
             va_bits: 48,
             timeout: Time::ms(1000),
+            repeat_invalidations: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use spec::regs::Block;
-use spec::smmu::{Command, Page0, Page1, page1};
+use spec::smmu::{Command, Opcode, Page0, Page1, page1};
 
 use super::config::Config;
 use super::features::Features;
@@ -154,6 +154,19 @@ impl Driver {
     /// # Errors
     /// `ETIMEDOUT`.
     pub async fn issue<A: Access>(&self, cpu: &A, commands: &[Command], sync: bool) -> Result<(), Errno> {
+        let again = self.issued_again(commands);
+        self.issue_once(cpu, commands, sync || !again.is_empty()).await?;
+        if again.is_empty() { Ok(()) } else { self.issue_once(cpu, &again, sync).await }
+    }
+
+    /// Of some commands those that must be issued a second time, after the first is complete.
+    fn issued_again(&self, commands: &[Command]) -> Vec<Command> {
+        let invalidates = |c: &&Command| (Opcode::CFGI_STE.0..=Opcode::TLBI_NSNH_ALL.0).contains(&c.op().0);
+        let repeated = commands.iter().filter(|_| self.config.repeat_invalidations);
+        repeated.filter(invalidates).copied().collect()
+    }
+
+    async fn issue_once<A: Access>(&self, cpu: &A, commands: &[Command], sync: bool) -> Result<(), Errno> {
         let Some(&first) = commands.first() else {
             let queue = self.queue_for(cpu, Command::sync());
             return if sync { queue.issue(cpu, &[], true).await } else { Ok(()) };
@@ -176,7 +189,11 @@ impl Driver {
     /// # Errors
     /// `ETIMEDOUT`.
     pub async fn issue_main<A: Access>(&self, cpu: &A, commands: &[Command]) -> Result<(), Errno> {
-        self.main.issue(cpu, commands, true).await
+        self.main.issue(cpu, commands, true).await?;
+        match self.issued_again(commands) {
+            again if again.is_empty() => Ok(()),
+            again => self.main.issue(cpu, &again, true).await,
+        }
     }
 
     /// Disables the CMDQV's interfaces and the SMMU.

@@ -83,11 +83,11 @@ impl Driver {
         let mut enables = CR0(0).with_cmdqen(true);
         self.set_cr0(cpu, enables).await?;
 
-        main.issue(cpu, &[Command::cfgi_all()], true).await?;
+        self.issue_main(cpu, &[Command::cfgi_all()]).await?;
         if self.features.hyp {
-            main.issue(cpu, &[Command::tlbi_el2_all()], true).await?;
+            self.issue_main(cpu, &[Command::tlbi_el2_all()]).await?;
         }
-        main.issue(cpu, &[Command::tlbi_nsnh_all()], true).await?;
+        self.issue_main(cpu, &[Command::tlbi_nsnh_all()]).await?;
 
         let eventq = &self.rings.eventq;
         let base =

@@ -113,6 +113,25 @@ fn reset_follows_the_order_of_linux() {
     assert_eq!(bench.complaints(), Vec::<&Record>::new());
 }
 
+/// Where invalidations must be issued twice, the second time follows a CMD_SYNC; ATC_INV and others are issued once.
+#[test]
+fn invalidations_are_repeated_where_they_must_be() {
+    let commands =
+        [Command::tlbi_nh_asid(1, 0), Command::atc_inv(SID, None, 0, 0), Command::cfgi_ste(SID, true)];
+    for (repeat, want) in [
+        (false, "TLBI_NH_ASID ATC_INV CFGI_STE SYNC"),
+        (true, "TLBI_NH_ASID ATC_INV CFGI_STE SYNC TLBI_NH_ASID CFGI_STE SYNC"),
+    ] {
+        let mut bench = Bench::new(Parts::plain(1));
+        let config = Config { repeat_invalidations: repeat, ..bench.config() };
+        let driver = probe(&mut bench, config);
+        let before = consumed(&bench).len();
+        bench.run(0, move |cpu| async move { driver.issue(&cpu, &commands, true).await }).unwrap();
+        let got: Vec<_> = consumed(&bench)[before..].iter().map(|(_, c)| c.op().to_string()).collect();
+        assert_eq!(got.join(" "), want);
+    }
+}
+
 #[test]
 fn a_second_probe_makes_bypass_abort_first() {
     let mut bench = Bench::new(Parts::plain(1));
@@ -286,6 +305,7 @@ fn pasids_have_address_spaces_of_their_own() {
         addr: IOVA,
         kind: models::dma::AddressType::Untranslated,
         op: write(ssid.map_or(1, |s| u64::from(s) + 1)),
+        unsupported: false,
     };
     bench.dma_request(request(None));
     bench.dma_request(request(Some(3)));

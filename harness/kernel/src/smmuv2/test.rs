@@ -86,7 +86,16 @@ impl World {
     }
     fn dma(&mut self, iova: u64) -> DmaResult {
         let (kind, op) = (AddressType::Untranslated, Op::Read { len: 8 });
-        let request = DmaRequest { endpoint: 0, tag: 0, sid: SID, ssid: None, addr: iova, kind, op };
+        let request = DmaRequest {
+            endpoint: 0,
+            tag: 0,
+            sid: SID,
+            ssid: None,
+            addr: iova,
+            kind,
+            op,
+            unsupported: false,
+        };
         self.queue.push(self.clock, In::Dma(request));
         while self.step() {}
         self.results.pop().expect("a DMA is answered")

@@ -322,6 +322,9 @@ impl Judge {
                 }
             }
             Record::AtsAnswered { pa: None, .. }
+            | Record::PageRequestWritten { .. }
+            | Record::PageRequestDropped { .. }
+            | Record::PageResponse { .. }
             | Record::InterruptRaised { smmu: None, .. }
             | Record::TlbFilled { .. }
             | Record::InterruptDelivered { .. }

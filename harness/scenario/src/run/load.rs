@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use sim::stats::Latency;
 use sim::{Rng, Time};
 
+use super::attack::Attacker;
 use super::steps::Seen;
 use super::world::{HostDma, LOAD_SIGNAL, World};
 use crate::model::Load;
@@ -89,6 +90,15 @@ pub(super) async fn start(world: &Arc<World>, cpu: &Cpu, index: usize, seed: u64
         cpu.spawn(on, name, move |cpu| async move {
             let load = &world.scenario.loads[index];
             let ended = match side(&world, &cpu, load, endpoint, thread).await {
+                Ok(Side::Guest { vcpu, guest, device }) if load.kind == LoadKind::HostileGuest => {
+                    match Attacker::new(&world, (vcpu, &guest), device.0, thread, rng) {
+                        Ok(attacker) => {
+                            attacker.run(&cpu, load, &running).await;
+                            Ok(())
+                        }
+                        Err(why) => Err(why),
+                    }
+                }
                 Ok(side) => turn(&cpu, load, endpoint, &side, &running, rng).await,
                 Err(why) => Err(why),
             };

@@ -104,6 +104,7 @@ pub(super) fn collect(scenario: &Scenario, machine: &Machine, script: &Script) -
             }
         }
     }
+    out.extend(script.worked_out.clone());
     out.extend(rates.into_iter().map(|(name, rate)| (name, Value::Number(rate))));
     out
 }

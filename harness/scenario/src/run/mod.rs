@@ -6,6 +6,7 @@
 //!                           tasks: script, loads  +-- Control: faults, metrics, facts for the judge
 //! ```
 
+mod attack;
 mod control;
 mod expect;
 mod faults;

@@ -7,21 +7,24 @@ use kernel::journal::Actor;
 use kernel::smmu::{Config, Wanted};
 use kernel::vmm::VmCosts;
 use models::cmdqv::CmdqvConfig;
+use models::cmdqv::knobs::RepeatInvalidations;
 use models::cpu::{CpuId, CpuTiming};
 use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, RootPortConfig};
 use models::interrupt::{self, InterruptConfig};
 use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
+use models::smmu::arbiter::Policy;
 use models::smmu::assoc::Shape;
 use models::smmu::{CacheShape, IdrProfile};
 use models::smmuv2::{EngineTiming, Smmuv2Config};
 use models::system::{FabricTiming, SystemConfig};
 use sim::{Clock, Time};
+use spec::cmdqv::config::CONFIG;
 
 use super::judge::{Facts, SmmuFact, StreamFact, VmFact};
-use crate::model::{Behind, Endpoint, Pair, Psmmu, Scenario};
+use crate::model::{Behind, CmdqvSizes, Endpoint, Pair, Psmmu, Scenario};
 use crate::names::PairId;
-use crate::platform::EndpointKind;
+use crate::platform::{Arbitration, EndpointKind};
 use crate::preset::SmmuTiming;
 
 /// Where the interrupt controller is: below all device windows.
@@ -162,6 +165,8 @@ impl Plan {
                 let mut config = Config::new(Actor::Host, i as u16, p.mmio, first);
                 config.cmdqv = p.cmdqv.map(|c| CmdqvAt { base: c.mmio, intid: Some(first + CMDQV) });
                 config.interrupts.routes = Some(routes);
+                let on = |c: CmdqvSizes| c.knobs.repeat_invalidations == RepeatInvalidations::On;
+                config.repeat_invalidations = p.cmdqv.is_some_and(on);
                 config.wanted = Wanted { msi_polling: false, ..Wanted::default() };
                 SmmuNode { name: p.name.clone(), config, interrupts_on: cpus.interrupts() }
             })
@@ -256,14 +261,27 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
             vcmdqs_log2: c.vcmdqs.ilog2() as u8,
             sids_log2: c.sid_slots.ilog2() as u8,
             cmdqs: (p.id.idr1 >> 21 & 0x1f) as u8,
-            reset_config: 0x0002_0082 & !(0xff << 12) | (p.timing.batch_commands as u32) << 12,
+            reset_config: reset_config(&c, &p.timing),
             burst: p.timing.fetch_commands.min(4) as u8,
+            arbitration: match c.arbitration {
+                Arbitration::RoundRobin => Policy::RoundRobin,
+                Arbitration::MainFirst => Policy::MainFirst,
+                Arbitration::OldestFirst => Policy::OldestFirst,
+            },
+            knobs: c.knobs,
             ..CmdqvConfig::default()
         };
         config.cmdqv = Some((c.mmio, cmdqv));
         config.cmdqv_line = Some(first + CMDQV);
     }
     config
+}
+
+/// CONFIG after reset, except its enable.
+fn reset_config(c: &CmdqvSizes, timing: &SmmuTiming) -> u32 {
+    let commands = c.cmd_batch.unwrap_or(timing.batch_commands);
+    let config = CONFIG(CmdqvConfig::default().reset_config.into()).with_cmdq_max_cmd_batch(commands);
+    config.with_cmdq_max_clk_batch(c.clk_batch).0 as u32
 }
 
 fn pair(scenario: &Scenario, index: usize, p: &Pair) -> Smmuv2Config {

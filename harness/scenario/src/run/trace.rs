@@ -10,6 +10,7 @@ use std::io;
 
 use kernel::journal::{Actor, Attachment, Note};
 use models::bus::Requester;
+use models::dma::PageResponse;
 use models::record::{CommandQueue, Record, Updater};
 use sim::Time;
 use spec::cmdqv::Place;
@@ -134,6 +135,9 @@ fn of_record(record: &Record) -> Subject {
         | Record::TlbFilled { smmu, .. }
         | Record::EventWritten { smmu, .. }
         | Record::EventDropped { smmu, .. }
+        | Record::PageRequestWritten { smmu, .. }
+        | Record::PageRequestDropped { smmu, .. }
+        | Record::PageResponse { smmu, .. }
         | Record::GlobalError { smmu, .. }
         | Record::Lint { smmu, .. }
         | Record::InterruptRaised { smmu: Some(smmu), .. } => Subject::Smmu(smmu),
@@ -245,6 +249,15 @@ impl fmt::Display for RecordText<'_> {
             }
             Record::EventWritten { record, .. } => write!(f, "event {record}"),
             Record::EventDropped { record, .. } => write!(f, "drops event {record}"),
+            Record::PageRequestWritten { request, .. } => write!(f, "{request}"),
+            Record::PageRequestDropped { request, .. } => write!(f, "drops {request}"),
+            Record::PageResponse { response, automatic, .. } => {
+                let PageResponse { sid, ssid, group, answer } = response;
+                let by = if automatic { "by itself " } else { "" };
+                write!(f, "answers {by}sid={sid:#x}")?;
+                ssid.map_or(Ok(()), |ssid| write!(f, " ssid={ssid}"))?;
+                write!(f, " prgindex={group}: {answer:?}")
+            }
             Record::GlobalError { bit, .. } => write!(f, "global error {}", GlobalError(bit)),
             Record::InterruptRaised { intid, .. } => write!(f, "raises interrupt {intid}"),
             Record::InterruptDelivered { intid, .. } => write!(f, "gets interrupt {intid}"),

@@ -142,6 +142,8 @@ pub(super) struct World {
     pub(super) pairs: Vec<Arc<NvidiaSmmu>>,
     /// Event records, by number, that `wait-event` steps took at a psmmu or vsmmu.
     pub(super) taken_events: Mutex<BTreeMap<Target, Vec<usize>>>,
+    /// What steps read of all registers of a block, by the step's name.
+    pub(super) registers: Mutex<BTreeMap<String, Vec<(String, u64)>>>,
     /// Virtual ids that steps gave to endpoints; the latest.
     pub(super) virtual_ids: Mutex<BTreeMap<EndpointId, u64>>,
 }
@@ -231,6 +233,7 @@ impl World {
             vsmmus: vec![None; scenario.vsmmus.len()],
             made: Mutex::default(),
             bound: Mutex::default(),
+            registers: Mutex::default(),
             virtual_ids: Mutex::default(),
             host_dma: Mutex::default(),
             pairs,
@@ -347,7 +350,8 @@ impl World {
                 let vsmmu = self.vsmmus[i].as_ref()?;
                 let ats = |e: EndpointId| self.scenario.endpoints[e.0].ats;
                 let devices = v.devices.iter().map(|&(e, vsid)| (vsid, ats(e))).collect();
-                Some(GuestSmmu::describe(vsmmu, v.eventq_log2 as u8, devices))
+                let described = GuestSmmu::describe(vsmmu, v.eventq_log2 as u8, devices);
+                Some(GuestSmmu { repeat_invalidations: v.repeat_invalidations, ..described })
             })
             .collect();
         let owner = &self.vms[vm];

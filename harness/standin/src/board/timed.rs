@@ -190,8 +190,9 @@ impl Timed {
         let at = self.now() + self.fabric.dma;
         let first = self.next_tag;
         for (addr, op) in ops {
-            let Stream { sid, ssid, .. } = stream;
-            let request = DmaRequest { endpoint: 0, tag: self.tag(), sid, ssid, addr, kind, op };
+            let Stream { sid, ssid, unsupported, .. } = stream;
+            let (endpoint, tag) = (0, self.tag());
+            let request = DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported };
             self.queue.push(at, Event::Smmu(psmmu::In::Dma(request)));
         }
         let count = self.next_tag.wrapping_sub(first) as usize;
@@ -253,6 +254,8 @@ impl Timed {
                 psmmu::Out::Respond(response) => (at + self.fabric.mmio, Event::Answered(response)),
                 psmmu::Out::Dma(completion) => (at + self.fabric.dma, Event::Done(completion)),
                 psmmu::Out::Atc(invalidate) => (at + self.fabric.dma, Event::Atc(invalidate)),
+                // No endpoint of a board asks for pages.
+                psmmu::Out::PageResponse(_) => continue,
                 psmmu::Out::Interrupt { intid } => (at + self.fabric.interrupt, Event::Edge(intid)),
             };
             self.queue.push(at, event);

@@ -5,19 +5,35 @@ crate::registers! {
     pub enum Config {
         /// Enable and batching.
         0x000 CONFIG: u32 rw = 0x0002_0083 {
+            /// Enable.
             cmdqv_en[0],
             /// 1: sixteen bytes per command.
             per_cmd_offset[3:1],
-            cmdq_max_clk_batch[11:4], cmdq_max_cmd_batch[19:12],
+            /// Most clocks that one queue is served without interruption.
+            cmdq_max_clk_batch[11:4],
+            /// Most commands that one queue is served without interruption.
+            cmdq_max_cmd_batch[19:12],
             /// Queues write CONS to memory.
             cons_dram_en[20],
         }
         /// How much there is.
         0x004 PARAM: u32 ro = 0x0000_4671 {
-            ver[3:0], num_vcmdq_log2[7:4], num_vintf_log2[11:8], num_sid_per_vm_log2[15:12],
+            /// Version of the block.
+            ver[3:0],
+            /// log2 of the number of VCMDQs.
+            num_vcmdq_log2[7:4],
+            /// log2 of the number of VINTFs.
+            num_vintf_log2[11:8],
+            /// log2 of the StreamID slots of a VINTF.
+            num_sid_per_vm_log2[15:12],
         }
         /// Enable as the block has applied it.
-        0x008 STATUS: u32 ro = 1 { cmdqv_enabled[0], status[2:1] }
+        0x008 STATUS: u32 ro = 1 {
+            /// The block is enabled.
+            cmdqv_enabled[0],
+            /// 0 is no error.
+            status[2:1],
+        }
         /// Filter configuration; no effect known.
         0x00c GLB_FILT_CFG_0: u32 rw = 0 { value[31:0] }
         /// Filter data; no effect known.
@@ -45,7 +61,14 @@ crate::registers! {
     /// One entry of the table that gives VCMDQs to VINTFs.
     pub enum AllocEntry {
         /// Which VINTF and LVCMDQ this VCMDQ is.
-        0x0 CMDQ_ALLOC: u32 rw = 0 { allocated[0], lvcmdq[7:1], vintf[20:15] }
+        0x0 CMDQ_ALLOC: u32 rw = 0 {
+            /// The queue belongs to a VINTF.
+            allocated[0],
+            /// Its number within the VINTF.
+            lvcmdq[7:1],
+            /// The VINTF.
+            vintf[20:15],
+        }
     }
 }
 

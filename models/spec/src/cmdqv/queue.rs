@@ -4,17 +4,45 @@ crate::registers! {
     /// Control and status: the page that may be given to a guest.
     pub enum QueuePage0 {
         /// The device's index, wrap bit included, and why it stopped.
-        0x00 CONS: u32 rw = 0 { rd[19:0], err[30:24] }
+        0x00 CONS: u32 rw = 0 {
+            /// Index of the next command.
+            rd[19:0],
+            /// Why the queue stopped: 0 not, 1 CERROR_ILL, 2 CERROR_ABT, 3 CERROR_ATC_INV_SYNC, 4 CERROR_ILL_ACCESS.
+            err[30:24],
+        }
         /// Software's index, wrap bit included.
-        0x04 PROD: u32 rw = 0 { wr[19:0] }
+        0x04 PROD: u32 rw = 0 {
+            /// Index behind the last command.
+            wr[19:0],
+        }
         /// Enable.
-        0x08 CONFIG: u32 rw = 0 { cmdq_en[0] }
+        0x08 CONFIG: u32 rw = 0 {
+            /// Enable.
+            cmdq_en[0],
+        }
         /// Enable as the block has applied it.
-        0x0c STATUS: u32 ro = 0 { cmdq_enabled[0] }
+        0x0c STATUS: u32 ro = 0 {
+            /// The queue is enabled.
+            cmdq_enabled[0],
+        }
         /// Errors: a bit that differs from GERRORN is an active error.
-        0x10 GERROR: u32 ro = 0 { cmdq_err[0], cons_dram_wr_abt_err[1], cmdq_init_err[2] }
+        0x10 GERROR: u32 ro = 0 {
+            /// A command failed; CONS.ERR says why.
+            cmdq_err[0],
+            /// The write of CONS to memory aborted.
+            cons_dram_wr_abt_err[1],
+            /// The queue could not be enabled.
+            cmdq_init_err[2],
+        }
         /// Software's acknowledgement of GERROR.
-        0x14 GERRORN: u32 rw = 0 { cmdq_err[0], cons_dram_wr_abt_err[1], cmdq_init_err[2] }
+        0x14 GERRORN: u32 rw = 0 {
+            /// A command failed; CONS.ERR says why.
+            cmdq_err[0],
+            /// The write of CONS to memory aborted.
+            cons_dram_wr_abt_err[1],
+            /// The queue could not be enabled.
+            cmdq_init_err[2],
+        }
     }
 }
 
@@ -22,7 +50,12 @@ crate::registers! {
     /// Where the ring lies: the page that only the owner of the block may touch.
     pub enum QueuePage1 {
         /// Physical base of the ring, and log2 of its entries.
-        0x00 BASE: u64 rw = 0 { log2size[4:0], addr[47:5] addr }
+        0x00 BASE: u64 rw = 0 {
+            /// log2 of the number of entries.
+            log2size[4:0],
+            /// Where the ring lies.
+            addr[47:5] addr,
+        }
         /// Where CONS is also written, if CONFIG.CONS_DRAM_EN.
         0x08 CONS_INDX_BASE: u64 rw = 0 { addr[47:0] addr }
     }

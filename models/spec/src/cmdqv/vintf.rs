@@ -5,12 +5,22 @@ crate::registers! {
     pub enum Vintf {
         /// Enable and identity.
         0x00 CONFIG: u32 rw = 0 {
-            en[0], vmid[16:1],
+            /// Enable.
+            en[0],
+            /// Tag that replaces what guests write.
+            vmid[16:1],
             /// The owner is trusted: any command, nothing rewritten.
             hyp_own[17],
         }
         /// Enable as the block has applied it, and whether a queue has an error.
-        0x04 STATUS: u32 ro = 0 { enabled[0], status[3:1], vi_num_lvcmdq[23:16] }
+        0x04 STATUS: u32 ro = 0 {
+            /// The VINTF is enabled.
+            enabled[0],
+            /// 0 is no error.
+            status[3:1],
+            /// Queues that are allocated to it.
+            vi_num_lvcmdq[23:16],
+        }
     }
 }
 
@@ -18,9 +28,17 @@ crate::registers! {
     /// One StreamID slot of a VINTF, before the array is laid out: its two registers lie 0x40 apart.
     pub enum SidSlot {
         /// The guest's StreamID.
-        0x40 SID_MATCH: u32 rw = 0 { enable[0], virt_sid[20:1] }
+        0x40 SID_MATCH: u32 rw = 0 {
+            /// The slot is in use.
+            enable[0],
+            /// StreamID as the guest knows it.
+            virt_sid[20:1],
+        }
         /// What it becomes.
-        0x80 SID_REPLACE: u32 rw = 0 { phys_sid[19:0] }
+        0x80 SID_REPLACE: u32 rw = 0 {
+            /// StreamID as the SMMU knows it.
+            phys_sid[19:0],
+        }
     }
 }
 

@@ -19,9 +19,13 @@ crate::layout! {
         next64k[47:16] addr,
         /// Address bits 51:48 of the next table, 64KB granule.
         next64k_hi[15:12],
-        pxntable[59], uxntable[60],
+        /// No privileged execution below.
+        pxntable[59],
+        /// No unprivileged execution below.
+        uxntable[60],
         /// Bit 0: no unprivileged access below; bit 1: no writes below.
         aptable[62:61],
+        /// Non-secure below.
         nstable[63],
     }
 }
@@ -35,23 +39,36 @@ crate::layout! {
         page[1],
         /// Byte of CD.MAIR that gives the memory type.
         attrindx[4:2],
+        /// Non-secure output, in Secure tables.
         ns[5],
         /// Bit 0 (AP\[1\]): unprivileged access; bit 1 (AP\[2\]): read-only.
         ap[7:6],
-        sh[9:8], af[10],
+        /// 0 Non-shareable, 2 Outer, 3 Inner Shareable.
+        sh[9:8],
+        /// Has been accessed.
+        af[10],
         /// Tagged with the ASID.
         ng[11],
         /// Address bits 51:48 of the output, 64KB granule.
         oa_hi[15:12],
+        /// Block translation entry: a break-before-make hint.
         nt[16],
+        /// Output address, bits 47:12.
         oa[47:12] addr,
+        /// Guarded page.
         gp[50],
         /// Writable-clean if read-only.
         dbm[51],
-        contiguous[52], pxn[53],
+        /// One of a group of alike neighbours.
+        contiguous[52],
+        /// No privileged execution.
+        pxn[53],
         /// XN in an EL2 regime.
         uxn[54],
-        sw[58:55], pbha[62:59],
+        /// For software.
+        sw[58:55],
+        /// Page-based hardware attributes.
+        pbha[62:59],
     }
 }
 
@@ -62,20 +79,30 @@ crate::layout! {
         valid[0],
         /// 1 for a page (level 3), 0 for a block.
         page[1],
+        /// Memory type: 0xf is Normal Write-Back, 1 Device-nGnRE; differs with STE.S2FWB.
         memattr[5:2],
         /// Bit 0: readable; bit 1: writable.
         s2ap[7:6],
-        sh[9:8], af[10],
+        /// 0 Non-shareable, 2 Outer, 3 Inner Shareable.
+        sh[9:8],
+        /// Has been accessed.
+        af[10],
         /// Address bits 51:48 of the output, 64KB granule.
         oa_hi[15:12],
+        /// Block translation entry: a break-before-make hint.
         nt[16],
+        /// Output address, bits 47:12.
         oa[47:12] addr,
         /// Writable-clean if not writable.
         dbm[51],
+        /// One of a group of alike neighbours.
         contiguous[52],
         /// Execute-never, see DDI 0487 for the four values.
         xn[54:53],
-        sw[58:56], pbha[62:59],
+        /// For software.
+        sw[58:56],
+        /// Page-based hardware attributes.
+        pbha[62:59],
     }
 }
 

@@ -64,30 +64,9 @@ mod test {
         }
     }
 
-    /// Values of the Linux driver's header.
+    /// The one value that Linux does not name is from the QEMU model of the CMDQV.
     #[test]
-    fn agrees_with_linux() {
-        for (error, want) in [
-            (CommandError::CERROR_NONE, 0),
-            (CommandError::CERROR_ILL, 1),
-            (CommandError::CERROR_ABT, 2),
-            (CommandError::CERROR_ATC_INV_SYNC, 3),
-            // The last is from the QEMU model of the CMDQV.
-            (CommandError::CERROR_ILL_ACCESS, 4),
-        ] {
-            assert_eq!(error.0, want, "{error}");
-        }
-        for (error, want) in [
-            (GlobalError::SFM_ERR, 1 << 8),
-            (GlobalError::MSI_GERROR_ABT_ERR, 1 << 7),
-            (GlobalError::MSI_PRIQ_ABT_ERR, 1 << 6),
-            (GlobalError::MSI_EVENTQ_ABT_ERR, 1 << 5),
-            (GlobalError::MSI_CMDQ_ABT_ERR, 1 << 4),
-            (GlobalError::PRIQ_ABT_ERR, 1 << 3),
-            (GlobalError::EVENTQ_ABT_ERR, 1 << 2),
-            (GlobalError::CMDQ_ERR, 1),
-        ] {
-            assert_eq!(error.mask(), want, "{error}");
-        }
+    fn agrees_with_qemu() {
+        assert_eq!(CommandError::CERROR_ILL_ACCESS.0, 4);
     }
 }

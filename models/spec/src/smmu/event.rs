@@ -30,14 +30,19 @@ crate::open_enum! {
 crate::layout! {
     /// One record of the Event queue. Which fields exist depends on the number.
     pub struct EventRecord([u64; 4]) {
+        /// Which event.
         number[7:0],
         /// The SubstreamID is valid.
         ssv[11],
-        ssid[31:12], sid[63:32],
+        /// SubstreamID.
+        ssid[31:12],
+        /// StreamID.
+        sid[63:32],
         /// Implementation defined.
         reason[79:64],
         /// Names the stalled transaction.
         stag[79:64],
+        /// Granule protection check fault.
         gpcf[80],
         /// The transaction waits for a RESUME.
         stall[95],
@@ -47,15 +52,19 @@ crate::layout! {
         ind[98],
         /// Read.
         rnw[99],
+        /// The intermediate address is Non-secure.
         nsipa[102],
         /// Stage 2 faulted.
         s2[103],
-        /// See [`class`].
+        /// What was being accessed: 0 a CD, 1 a table descriptor, 2 the transaction's own address.
         class[105:104],
-        /// With [`class::TT`]: the descriptor was read, not written.
+        /// With CLASS 1: the descriptor was read, not written.
         ttrnw[108],
+        /// Address of the transaction.
         inputaddr[191:128],
+        /// Intermediate address that did not translate.
         ipa[243:204] addr,
+        /// Address of the structure or descriptor.
         fetchaddr[243:195] addr,
         /// F_BAD_ATS_TREQ and E_PAGE_REQUEST: number of pages.
         span[115:108],
@@ -208,10 +217,10 @@ impl fmt::Display for EventRecord {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::layout::{Layout, check_layout};
+    use crate::layout::check_layout;
 
     #[test]
-    fn agrees_with_linux() {
+    fn table_is_sound() {
         check_layout::<EventRecord>(&[
             "stag",
             "span",
@@ -228,35 +237,6 @@ mod test {
             "inputpage",
             "fetchaddr",
         ]);
-        for (name, word, want) in [
-            ("number", 0, 0xff),
-            ("ssv", 0, 1 << 11),
-            ("ssid", 0, 0xffff_f000),
-            ("sid", 0, 0xffff_ffff_0000_0000),
-            ("stag", 1, 0xffff),
-            ("stall", 1, 1 << 31),
-            ("pnu", 1, 1 << 33),
-            ("ind", 1, 1 << 34),
-            ("rnw", 1, 1 << 35),
-            ("s2", 1, 1 << 39),
-            ("class", 1, 3 << 40),
-            ("ttrnw", 1, 1 << 44),
-            ("inputaddr", 2, u64::MAX),
-            ("ipa", 3, 0x000f_ffff_ffff_f000),
-        ] {
-            let f = EventRecord::field(name).unwrap();
-            assert_eq!((f.word(), f.mask()), (word, want), "{name}");
-        }
-        for (event, want) in [
-            (EventNumber::F_TRANSLATION, 0x10),
-            (EventNumber::F_ADDR_SIZE, 0x11),
-            (EventNumber::F_ACCESS, 0x12),
-            (EventNumber::F_PERMISSION, 0x13),
-            (EventNumber::C_BAD_STE, 0x04),
-            (EventNumber::C_BAD_CD, 0x0a),
-        ] {
-            assert_eq!(event.0, want, "{event}");
-        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod page0;
 pub mod page1;
+pub mod pmcg;
 pub mod pri;
 pub mod ste;
 
@@ -17,5 +18,6 @@ pub use error::{CommandError, GlobalError};
 pub use event::{EventNumber, EventRecord};
 pub use page0::Page0;
 pub use page1::Page1;
+pub use pmcg::Pmcg;
 pub use pri::PageRequest;
 pub use ste::{L1Std, Ste};

@@ -6,6 +6,7 @@ mod commands;
 mod dma;
 mod equal;
 mod faults;
+mod pages;
 
 use std::collections::BTreeSet;
 
@@ -14,13 +15,14 @@ use spec::smmu::{Command, EventRecord, Opcode, Ste, ste};
 
 use super::{DmaError, FunctionalSmmu, Stream, Surroundings};
 use crate::bus::{Abort, Data, PhysAddr, Requester};
-use crate::dma::AtcInvalidate;
+use crate::dma::{AtcInvalidate, PageResponse};
 use crate::memory::PhysMem;
 use crate::psmmu::PsmmuConfig;
 use crate::psmmu::test::{
     BASE, BROKEN, CMDQ_CONS, CMDQ_PROD, CMDQEN, CMDQV, COMMANDS, CR0, CR0ACK, DOORBELL, EVENTQ_CONS,
-    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGES, QUEUE_LOG2, SMMUEN, STREAM, STREAMS, TABLES, VMID,
-    leaf, lines, tables,
+    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGE_REQUESTS, PAGES, PRIQ_BASE, PRIQ_CONS,
+    PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG2, PRIQ_PROD, PRIQEN, QUEUE_LOG2, SMMUEN, STREAM, STREAMS, TABLES, VMID, leaf,
+    lines, tables,
 };
 use crate::record::Record;
 use crate::smmu::IdrProfile;
@@ -34,6 +36,7 @@ pub(super) struct World {
     pub(super) atc_answers: bool,
     pub(super) records: Vec<Record>,
     pub(super) invalidations: Vec<AtcInvalidate>,
+    pub(super) page_responses: Vec<PageResponse>,
     pub(super) interrupts: Vec<u32>,
     /// Writes of the SMMU itself and of devices.
     pub(super) writes: Vec<(u64, Vec<u8>)>,
@@ -49,6 +52,7 @@ impl World {
             atc_answers: true,
             records: Vec::new(),
             invalidations: Vec::new(),
+            page_responses: Vec::new(),
             interrupts: Vec::new(),
             writes: Vec::new(),
             reads: Vec::new(),
@@ -89,6 +93,9 @@ impl Surroundings for World {
     fn invalidate_atc(&mut self, invalidate: AtcInvalidate) -> bool {
         self.invalidations.push(invalidate);
         self.atc_answers
+    }
+    fn page_response(&mut self, response: PageResponse) {
+        self.page_responses.push(response);
     }
     fn now(&self) -> Time {
         Time::ns(self.records.len() as u64)

@@ -4,16 +4,17 @@ mod cmdqv;
 mod commands;
 mod dma;
 mod faults;
+mod pages;
 mod trace;
 
 use std::collections::BTreeSet;
 
 use sim::{Component, Cx, DomainId, Queue, Time};
-use spec::smmu::{Command, EventRecord, Opcode, Ste, descriptor, ste};
+use spec::smmu::{Command, EventRecord, Opcode, PageRequest, Ste, descriptor, ste};
 
 use super::{In, Out, Psmmu, PsmmuConfig};
 use crate::bus::{Abort, Data, Op, Requester, Transaction};
-use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
+use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, PageResponse};
 use crate::memory::PhysMem;
 use crate::record::Record;
 use crate::smmu::interrupts::Lines;
@@ -24,6 +25,7 @@ pub(crate) const STREAMS: u64 = 0x8000_0000;
 pub(crate) const COMMANDS: u64 = 0x8010_0000;
 pub(crate) const EVENTS: u64 = 0x8020_0000;
 pub(crate) const TABLES: u64 = 0x8030_0000;
+pub(crate) const PAGE_REQUESTS: u64 = 0x8040_0000;
 /// Page `n` of the input space of [`STREAM`] is page `n` from here.
 pub(crate) const PAGES: u64 = 0x9000_0000;
 /// Doorbell for messages.
@@ -44,13 +46,19 @@ pub(crate) const CMDQ_PROD: u64 = 0x98;
 pub(crate) const CMDQ_CONS: u64 = 0x9c;
 pub(crate) const EVENTQ_PROD: u64 = 0x100a8;
 pub(crate) const EVENTQ_CONS: u64 = 0x100ac;
+pub(crate) const PRIQ_BASE: u64 = 0xc0;
+pub(crate) const PRIQ_IRQ_CFG0: u64 = 0xd0;
+pub(crate) const PRIQ_IRQ_CFG2: u64 = 0xdc;
+pub(crate) const PRIQ_PROD: u64 = 0x100c8;
+pub(crate) const PRIQ_CONS: u64 = 0x100cc;
 pub(crate) const CMDQEN: u32 = 8;
 pub(crate) const EVENTQEN: u32 = 4;
+pub(crate) const PRIQEN: u32 = 2;
 pub(crate) const SMMUEN: u32 = 1;
 
 /// Where the wires of the SMMU go.
 pub(crate) fn lines() -> Lines {
-    Lines { eventq: Some(74), priq: None, cmdq_sync: Some(76), gerror: Some(77) }
+    Lines { eventq: Some(74), priq: Some(75), cmdq_sync: Some(76), gerror: Some(77) }
 }
 
 /// A Stream table with [`STREAM`], and its stage-2 tables for 16 pages.
@@ -105,6 +113,7 @@ pub(crate) struct Bench {
     pub(crate) records: Vec<(Time, Record)>,
     pub(crate) completions: Vec<(Time, DmaCompletion)>,
     pub(crate) invalidations: Vec<AtcInvalidate>,
+    pub(crate) page_responses: Vec<PageResponse>,
     pub(crate) interrupts: Vec<u32>,
     /// Writes of the SMMU itself and of endpoints, with the time of their effect.
     pub(crate) writes: Vec<(Time, u64, u64)>,
@@ -130,6 +139,7 @@ impl Bench {
             records: Vec::new(),
             completions: Vec::new(),
             invalidations: Vec::new(),
+            page_responses: Vec::new(),
             interrupts: Vec::new(),
             writes: Vec::new(),
             answers: Vec::new(),
@@ -235,7 +245,8 @@ impl Bench {
     }
 
     pub(crate) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
-        self.request(when, DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr, kind, op })
+        let (endpoint, tag, ssid, unsupported) = (0, 0, None, false);
+        self.request(when, DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported })
     }
     /// A transaction arrives at `when`. Says which tag it got.
     pub(crate) fn request(&mut self, when: Time, request: DmaRequest) -> u32 {
@@ -245,6 +256,10 @@ impl Bench {
     }
     pub(crate) fn dma(&mut self, sid: u32, addr: u64, op: Op) -> u32 {
         self.dma_at(self.now(), sid, addr, op, AddressType::Untranslated)
+    }
+    /// A page request arrives now.
+    pub(crate) fn page_request(&mut self, request: PageRequest) {
+        self.queue.push(self.now(), Event::Psmmu(In::PageRequest(request)));
     }
     /// Eight bytes read by the stream behind stage 2; runs until answered.
     pub(crate) fn read_page(&mut self, page: u64) -> DmaResult {
@@ -290,6 +305,7 @@ impl Bench {
                     self.queue.push(when + delay, Event::Psmmu(done));
                 }
             }
+            Out::PageResponse(response) => self.page_responses.push(response),
             Out::Interrupt { intid } => self.interrupts.push(intid),
         }
     }

@@ -10,7 +10,7 @@ use spec::smmu::{GlobalError, Page0, Page1, page1};
 use super::super::control::Control;
 use super::super::lint::{self, Lint, Lints};
 use super::super::ring::Fill;
-use super::{Place, Registers, whole_fields};
+use super::{Output, Place, Registers, whole_fields};
 
 /// An access of `len` bytes at `offset`, whatever it does.
 pub fn of_access(offset: u32, len: usize) -> Lints {
@@ -104,10 +104,14 @@ impl Registers {
     fn lints_one(&self, reg: Page1, lost: u64) -> Lints {
         match reg {
             Page1::EVENTQ_PROD | Page1::PRIQ_PROD => Lints::when(lost != 0, Lint::OutputEnabled),
-            Page1::EVENTQ_CONS => {
-                Lints::when(self.enabled().eventqen() && self.events_inconsistent(), Lint::OutputIndices)
-            }
-            Page1::PRIQ_CONS => Lints::NONE,
+            Page1::EVENTQ_CONS => Lints::when(
+                self.enabled().eventqen() && self.is_inconsistent(Output::Event),
+                Lint::OutputIndices,
+            ),
+            Page1::PRIQ_CONS => Lints::when(
+                self.enabled().priqen() && self.is_inconsistent(Output::Page),
+                Lint::OutputIndices,
+            ),
         }
     }
 
@@ -119,7 +123,8 @@ impl Registers {
             (lost & !before.cr0_pending != 0, Lint::ReservedBits),
             (self.features.vmw && now.vmw() > 4 && CR0(wanted).vmw() == now.vmw(), Lint::ReservedVmw),
             (raised.cmdqen() && self.commands_inconsistent(), Lint::CommandIndices),
-            (raised.eventqen() && self.events_inconsistent(), Lint::OutputIndices),
+            (raised.eventqen() && self.is_inconsistent(Output::Event), Lint::OutputIndices),
+            (raised.priqen() && self.is_inconsistent(Output::Page), Lint::OutputIndices),
         ]);
         let cr1 = self.page0.get::<CR1>();
         if raised.smmuen() {
@@ -138,7 +143,7 @@ impl Registers {
     fn commands_inconsistent(&self) -> bool {
         self.command_ring().fill(self.command_prod(), self.command_cons()) == Fill::Inconsistent
     }
-    fn events_inconsistent(&self) -> bool {
-        self.event_fill() == Fill::Inconsistent
+    fn is_inconsistent(&self, queue: Output) -> bool {
+        self.output_fill(queue) == Fill::Inconsistent
     }
 }

@@ -3,6 +3,7 @@
 use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 
+use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::config::{self, ContextPlace, Tables};
 use super::super::control::Control;
@@ -34,6 +35,7 @@ impl Translation {
             RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
             RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: if_ats },
         })
     }
 
@@ -50,6 +52,7 @@ impl Translation {
         }
         done(match self.request.kind {
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+            RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
             _ => Outcome::Abort { event: None },
         })
     }
@@ -127,6 +130,9 @@ impl Translation {
         if !legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_STE));
         }
+        if self.request.kind == RequestKind::PageRequest {
+            return done(Outcome::Ppar { ppar: Some(ste.ppar()), event: None });
+        }
         let mode = ste.config();
         if mode < mode::BYPASS {
             return self.silent();
@@ -135,7 +141,9 @@ impl Translation {
         match self.request.kind {
             RequestKind::AtsRequest { .. } if eats == 0 => return self.unsupported(control),
             RequestKind::AtsTranslated if eats == 0 => return self.forbidden(control),
-            RequestKind::AtsTranslated if eats == config::EATS_FULL => return self.pass(control),
+            RequestKind::AtsTranslated if eats == config::EATS_FULL => {
+                return self.pass(control, Overrides::NONE);
+            }
             // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
             RequestKind::AtsTranslated => {
                 self.access = Access { instruction: false, privileged: false, ..self.access };
@@ -143,7 +151,7 @@ impl Translation {
             _ => (),
         }
         if features.attr_perms_ovr {
-            self.access = self.access.overridden(ste.privcfg(), ste.instcfg());
+            self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
         }
         self.world = config::world(ste, control);
         self.stage2 = mode & 2 != 0;
@@ -196,7 +204,7 @@ impl Translation {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
         if mode & 2 == 0 {
-            return done(self.identity(features));
+            return done(self.identity(features, Overrides::of_stream(self.ste)));
         }
         self.tag.kind = Kind::Ipa;
         self.consult_main()

@@ -3,9 +3,11 @@
 use spec::smmu::event::class;
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage, at_stage, with_access};
+use super::super::features::Features;
 use super::super::granule::low_mask;
 use super::super::micro_tlb::MicroEntry;
 use super::super::request::RequestKind;
@@ -21,27 +23,36 @@ impl Translation {
             caches.main.insert(entry);
             self.fill_micro(control, caches, &entry);
         }
-        self.finish(&entry, false, self.may_fill)
+        self.finish(control, &entry, false, self.may_fill)
     }
 
     pub(super) fn fill_micro(&self, control: &Control, caches: &mut Caches, entry: &Entry) {
         if !self.may_fill || self.request.kind != RequestKind::Ordinary {
             return;
         }
-        let overrides = control.features.attr_perms_ovr;
+        let perms = control.features.attr_perms_ovr;
+        let (overrides, incoming) = (self.overrides(&control.features), self.request.attributes);
         caches.micro.insert(MicroEntry {
             sid: self.request.sid,
             ssid: self.request.ssid,
             context: self.context,
             upper: self.request.addr & !low_mask(entry.bits),
             top_byte_ignored: entry.tag.kind == Kind::Va && self.top_byte_ignored(),
-            privcfg: if overrides { self.ste.privcfg() } else { 0 },
-            instcfg: if overrides { self.ste.instcfg() } else { 0 },
+            privcfg: if perms { self.ste.privcfg() as u8 } else { 0 },
+            instcfg: if perms { self.ste.instcfg() as u8 } else { 0 },
+            overrides,
+            attributes: [incoming, entry.attributes.output(overrides.of(incoming))],
             entry: *entry,
         });
     }
 
-    pub(super) fn finish(&self, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
+    /// What the stream makes of the memory attributes of this transaction.
+    fn overrides(&self, features: &Features) -> Overrides {
+        let translated = self.request.kind == RequestKind::AtsTranslated;
+        if features.attr_types_ovr && !translated { Overrides::of_stream(self.ste) } else { Overrides::NONE }
+    }
+
+    pub(super) fn finish(&self, control: &Control, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
         let (rights, privileged) = (entry.rights, self.access.privileged);
         let size_log2 = entry.bits;
         if let RequestKind::AtsRequest { .. } = self.request.kind {
@@ -50,11 +61,14 @@ impl Translation {
             let answer = AtsAnswer::Translation { pa, size_log2, read, write };
             return done(Outcome::Ats { answer, event: None });
         }
+        let attributes =
+            entry.attributes.output(self.overrides(&control.features).of(self.request.attributes));
         done(Outcome::Translated {
             pa: entry.translate(self.request.addr),
             size_log2,
             read: rights.read(privileged),
             write: rights.write(privileged),
+            attributes,
             tlb_hit,
             filled,
         })

@@ -3,6 +3,7 @@
 use spec::smmu::EventNumber;
 use spec::smmu::descriptor::{Leaf1, Leaf2};
 
+use super::super::attributes::{Attributes, LeafAttributes, Stage2};
 use super::super::caches::Caches;
 use super::super::config::{self, Tables};
 use super::super::control::Control;
@@ -74,7 +75,7 @@ impl Translation {
         let found = found.filter(|e| self.is_enough(e) && !self.split());
         if let Some(entry) = caches.stats.main.count(found) {
             self.fill_micro(control, caches, &entry);
-            return self.finish(&entry, true, false);
+            return self.finish(control, &entry, true, false);
         }
         if self.tag.kind == Kind::Ipa {
             return self.ask_stage2(Purpose::Input, addr);
@@ -168,7 +169,8 @@ impl Translation {
         // Neighbours may differ in what the hardware has updated.
         let contiguous = raw.contiguous() && !cd.ha() && self.may_span;
         let leaf = self.one.leaf(self.tag, addr, output, contiguous);
-        self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, ..leaf };
+        let attributes = LeafAttributes::Stage1(Attributes::stage1(raw, cd.mair()));
+        self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, attributes, ..leaf };
         if self.stage2 {
             return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
         }
@@ -299,7 +301,7 @@ impl Translation {
             Purpose::Update => Access::UPDATE,
             Purpose::L1Cd | Purpose::Cd | Purpose::Table => Access::WALK,
         };
-        entry.rights.permits(walk) && !(entry.device && self.ste.s2ptw())
+        entry.rights.permits(walk) && !(entry.attributes.is_stage2_device() && self.ste.s2ptw())
     }
 
     /// Whether the page that stage 2 leads to becomes dirty.
@@ -343,9 +345,13 @@ impl Translation {
             false => (once_dirty, raw),
         };
         let contiguous = raw.contiguous() && !ste.s2ha() && self.may_span;
-        let device = walk::is_device(raw, features.fwb && ste.s2fwb());
-        let entry =
-            Entry { rights, once_dirty, device, ..self.two.leaf(self.tag2(), self.ipa, output, contiguous) };
+        let attributes = LeafAttributes::Stage2(Stage2::new(raw, features.fwb && ste.s2fwb()));
+        let entry = Entry {
+            rights,
+            once_dirty,
+            attributes,
+            ..self.two.leaf(self.tag2(), self.ipa, output, contiguous)
+        };
         if !self.suffices2(&entry) {
             return self.denied(rights, stage, Manner::stage2(ste));
         }
@@ -373,13 +379,13 @@ impl Translation {
                     bits,
                     rights: one.rights.and(entry.rights),
                     once_dirty: one.once_dirty.and(entry.once_dirty),
-                    device: entry.device,
+                    attributes: one.attributes.and(entry.attributes),
                     ..one
                 };
                 if self.split() && entry.rights != entry.once_dirty {
                     // The answer promises what only a later access may have: this is no translation to keep.
                     let promised = Entry { rights: one.rights.and(entry.once_dirty), ..combined };
-                    return self.finish(&promised, false, false);
+                    return self.finish(control, &promised, false, false);
                 }
                 self.complete(control, caches, combined)
             }

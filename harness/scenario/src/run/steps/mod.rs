@@ -48,6 +48,7 @@ async fn perform(world: &Arc<World>, cpu: &Cpu, step: &Step) -> Seen {
         Action::Dma(a) => dma::dma(world, cpu, step, a).await,
         Action::RegRead(a) => registers::reg_read(world, cpu, step, a).await,
         Action::RegWrite(a) => registers::reg_write(world, cpu, step, a).await,
+        Action::Registers(a) => registers::registers(world, cpu, step, a).await,
         Action::Poll(a) => registers::poll(world, cpu, step, a).await,
         Action::Command(a) => queues::command(world, cpu, step, a).await,
         Action::WaitEvent(a) => queues::wait_event(world, cpu, step, a).await,

@@ -219,6 +219,35 @@ pub(super) async fn reg_write(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &st
     Ok(format!("{} = {:#x}", show(&a.reg), a.value))
 }
 
+pub(super) async fn registers(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Registers) -> Seen {
+    let region = Region::of(world, cpu, step.actor, a.block)?;
+    let mut seen = Vec::new();
+    for reg in crate::register::all(a.block) {
+        // A block of fewer slots or queues than the architecture allows has holes, which read as zero.
+        let (offset, bytes) = place(a.block, &reg, None)?;
+        seen.push((show(&reg), region.read(offset, bytes).await?));
+    }
+    let count = seen.len();
+    if let Some(same_as) = a.same_as {
+        let name = world.scenario.steps[same_as.0].name.clone().unwrap_or_default();
+        let before = world.registers.lock().get(&name).cloned();
+        let before = before.ok_or_else(|| format!("`{name}` has read no registers"))?;
+        let changed = before.iter().zip(&seen).filter(|(old, new)| old != new);
+        let changed: Vec<_> =
+            changed.map(|(old, new)| format!("{} was {:#x} and is {:#x}", old.0, old.1, new.1)).collect();
+        if before.len() != count {
+            return Err(format!("`{name}` has read another kind of block"));
+        }
+        if !changed.is_empty() {
+            return Err(changed.join(", "));
+        }
+    }
+    if let Some(name) = &step.name {
+        world.registers.lock().insert(name.clone(), seen);
+    }
+    Ok(format!("{count} registers{}", if a.same_as.is_some() { ", none has changed" } else { "" }))
+}
+
 pub(super) async fn poll(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Poll) -> Seen {
     let (offset, bytes) = place(a.block, &a.reg, None)?;
     let region = Region::of(world, cpu, step.actor, a.block)?;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use super::super::*;
 use super::pair::{BUILT, INDICES, Pair, RINGS};
-use crate::dma::AtcInvalidate;
+use crate::dma::{AtcInvalidate, PageResponse};
 use crate::record::CommandQueue;
 
 /// Ends of names of counters that depend on when things happen: on reads ahead that an error made useless, on writes of CONS that
@@ -35,6 +35,8 @@ enum Strand {
     Transactions,
     /// Event records.
     Events,
+    /// Page requests, but not their answers: those of software come from many queues.
+    PageRequests,
     /// No order.
     Others,
 }
@@ -52,6 +54,7 @@ fn strand(record: &Record) -> Option<Strand> {
         | Record::AtsAnswered { .. }
         | Record::TlbFilled { .. } => Strand::Transactions,
         Record::EventWritten { .. } | Record::EventDropped { .. } => Strand::Events,
+        Record::PageRequestWritten { .. } | Record::PageRequestDropped { .. } => Strand::PageRequests,
         // The rig's own.
         Record::MemoryWrite { .. } => return None,
         _ => Strand::Others,
@@ -108,6 +111,13 @@ impl Pair {
         let mut invalidations = [&world.invalidations, &self.timed.invalidations].map(|i| untagged(i));
         invalidations.iter_mut().for_each(|i| i.sort_by_key(|i| (i.sid, i.ssid, i.addr, i.size_log2)));
         differ("ATC invalidations", &invalidations[0], &invalidations[1], &mut all);
+        let sorted = |all: &[PageResponse]| {
+            let mut all = all.to_vec();
+            all.sort_by_key(|r| (r.sid, r.ssid, r.group, r.answer.code()));
+            all
+        };
+        let responses = [&world.page_responses, &self.timed.page_responses].map(|r| sorted(r));
+        differ("page responses", &responses[0], &responses[1], &mut all);
         let plain = strands(world.records[self.told[0]..].iter());
         let timed = strands(self.timed.records[self.told[1]..].iter().map(|(_, r)| r));
         self.told = [world.records.len(), self.timed.records.len()];
@@ -125,7 +135,8 @@ impl Pair {
     }
 
     fn registers(&mut self, all: &mut Vec<String>) {
-        let smmu = (0..0x200).step_by(4).chain([0x1_00a8, 0x1_00ac]).map(|offset| BASE + offset);
+        let smmu =
+            (0..0x200).step_by(4).chain([0x1_00a8, 0x1_00ac, 0x1_00c8, 0x1_00cc]).map(|offset| BASE + offset);
         let mut places: Vec<u64> = smmu.collect();
         if self.plain.smmu.cmdqv().is_some() {
             places.extend((0..0x34).step_by(4).chain((0x200..0x220).step_by(4)).map(|offset| CMDQV + offset));
@@ -147,7 +158,8 @@ impl Pair {
         let pages = |base: u64, n: u64| (0..n).map(move |page| base + (page << 12));
         let rings = (0..8).map(|q| RINGS + (q << 16));
         let regions =
-            pages(COMMANDS, 3).chain(pages(EVENTS, 3)).chain(pages(PAGES, 16)).chain(pages(BUILT, 64));
+            pages(COMMANDS, 3).chain(pages(EVENTS, 3)).chain(pages(PAGE_REQUESTS, 3)).chain(pages(PAGES, 16));
+        let regions = regions.chain(pages(BUILT, 64));
         let mut bytes = [[0; 4096]; 2];
         for page in regions.chain([DOORBELL, INDICES, STREAMS, TABLES]).chain(rings) {
             self.plain.world.memory.read(page, &mut bytes[0]);

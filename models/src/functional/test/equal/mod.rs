@@ -37,7 +37,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..150 {
+    for _ in 0..220 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
@@ -46,6 +46,7 @@ fn the_steps_reach_everything() {
             *seen.entry(name).or_default() += n;
         }
         *seen.entry("resumed".into()).or_default() += pair.resumed;
+        *seen.entry("unsupported".into()).or_default() += pair.unsupported;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
     for (name, least) in [
@@ -65,6 +66,13 @@ fn the_steps_reach_everything() {
         ("invalidations_dropped", 50),
         ("inserted_syncs", 20),
         ("wake_events", 20),
+        ("page_requests", 300),
+        ("page_requests_overflowed", 100),
+        ("page_requests_discarded", 40),
+        ("page_requests_lost", 3),
+        ("page_responses", 20),
+        ("automatic_page_responses", 100),
+        ("unsupported", 100),
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),

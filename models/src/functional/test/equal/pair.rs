@@ -59,6 +59,8 @@ pub(super) struct Pair {
     pub(super) raced: bool,
     /// Stalled transactions that were resumed.
     pub(super) resumed: u64,
+    /// Transactions that the SMMU does not support.
+    pub(super) unsupported: u64,
 }
 
 /// Streams 1 to 3: stage 1, stage 2, both; 4 bypasses, 5 aborts, 6 has no valid STE; 7 has substreams; 8 and 9 are 1 and 2
@@ -159,6 +161,7 @@ impl Pair {
             released: false,
             raced: false,
             resumed: 0,
+            unsupported: 0,
         };
         pair.boot(false);
         pair
@@ -178,7 +181,12 @@ impl Pair {
             Step::Push { queue: Some(q), commands } => self.push(*q, commands),
             Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
             Step::Dma { sid, ssid, addr, access } => {
-                self.dma(Stream { sid: *sid, ssid: *ssid, translated: false }, *addr, *access);
+                self.dma(Stream { ssid: *ssid, ..Stream::new(*sid) }, *addr, *access);
+            }
+            Step::PageRequest(request) => {
+                self.timed.page_request(*request);
+                self.timed.run();
+                self.plain.smmu.page_request(*request, &mut self.plain.world);
             }
             Step::Acknowledge { queues } => self.acknowledge(*queues),
             Step::Poke { nth, how } => {
@@ -222,6 +230,8 @@ impl Pair {
             lines.extend((0..8).map(|n| base + 64 * n));
         }
         lines.extend([DOORBELL, DOORBELL + 0x100]);
+        // The queue is short: its line is broken as often as those of the others together.
+        lines.extend([PAGE_REQUESTS; 8]);
         lines
     }
 
@@ -276,15 +286,18 @@ impl Pair {
         self.write(BASE + 0xa0, true, EVENTS | 2);
         self.write32(EVENTQ_PROD, 0);
         self.write32(EVENTQ_CONS, 0);
-        for (offset, at) in [(0x68, 0x100), (0xb0, 0x108)] {
+        self.write(BASE + PRIQ_BASE, true, PAGE_REQUESTS | 1);
+        self.write32(PRIQ_PROD, 0);
+        self.write32(PRIQ_CONS, 0);
+        for (offset, at) in [(0x68, 0x100), (0xb0, 0x108), (PRIQ_IRQ_CFG0, 0x110)] {
             self.write(BASE + offset, true, if msi { DOORBELL + at } else { 0 });
         }
         self.acknowledge(false);
         self.write32(CR0, CMDQEN);
         self.push_main(&[Command::cfgi_all(), Command::tlbi_nsnh_all(), Command::sync()]);
         self.write32(CR0, CMDQEN | EVENTQEN);
-        self.write32(0x50, 5);
-        self.write32(CR0, CMDQEN | EVENTQEN | SMMUEN | 1 << 4);
+        self.write32(0x50, 7);
+        self.write32(CR0, CMDQEN | EVENTQEN | PRIQEN | SMMUEN | 1 << 4);
     }
 
     fn open(&mut self, vintf: u8, logical: u8, host: bool) {
@@ -328,7 +341,7 @@ impl Pair {
         self.write(CMDQV + 0x1_0008 - 4 + 0x80 * u64::from(q), false, self.prods[usize::from(q)].into());
     }
 
-    /// Events are drained. Queues that stopped go on with a CMD_SYNC in place of what stopped them, as drivers do it.
+    /// Events and page requests are drained. Queues that stopped go on with a CMD_SYNC in place of what stopped them, as drivers do it.
     fn acknowledge(&mut self, queues: bool) {
         let [cons, _] = self.read(BASE + CMDQ_CONS);
         let [gerror, gerrorn] = [GERROR, GERRORN].map(|r| self.read(BASE + r)[0]);
@@ -338,6 +351,8 @@ impl Pair {
         self.write32(GERRORN, gerror);
         let [prod, _] = self.read(BASE + EVENTQ_PROD);
         self.write32(EVENTQ_CONS, prod);
+        let [prod, _] = self.read(BASE + PRIQ_PROD);
+        self.write32(PRIQ_CONS, prod);
         if queues && self.plain.smmu.cmdqv().is_some() {
             for q in 0..8 {
                 let at = CMDQV + 0x1_0000 + 0x80 * u64::from(q);

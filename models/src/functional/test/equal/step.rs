@@ -2,16 +2,13 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use spec::smmu::command;
+use spec::smmu::{PageRequest, command};
 
 use super::super::*;
-use crate::cmdqv::knobs::{
-    AllocationOrder, AutoSync, Backlog, GerrornDifference, GuestNhAll, Knobs, RepeatInvalidations,
-    SmmuDisabled, SyncSignal,
-};
-use crate::cmdqv::{CmdqvConfig, SwappedSlots, Vintfs};
+use crate::cmdqv::{CmdqvConfig, Knobs, SwappedSlots, Vintfs};
 use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
+use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
 
 /// What happens next.
@@ -29,7 +26,9 @@ pub(super) enum Step {
     Push { queue: Option<u8>, commands: Vec<Command> },
     /// A transaction of a device.
     Dma { sid: u32, ssid: Option<u32>, addr: u64, access: Access },
-    /// Software goes on after errors, and drains the Event queue.
+    /// A page request of a device.
+    PageRequest(PageRequest),
+    /// Software goes on after errors, and drains the Event queue and the PRI queue.
     Acknowledge { queues: bool },
     /// A word of the tables changes.
     Poke { nth: usize, how: Poke },
@@ -54,6 +53,8 @@ pub(super) enum Access {
     Write(u8),
     /// The address came from ATS; within a line.
     Translated { write: bool },
+    /// None that the SMMU supports; within a line.
+    Unsupported { write: bool, translated: bool },
     /// Asks for a translation.
     Request { write: bool },
 }
@@ -104,6 +105,7 @@ fn one_command() -> impl Strategy<Value = Command> {
             Opcode::TLBI_NSNH_ALL,
             Opcode::PREFETCH_CONFIG,
             Opcode::ATC_INV,
+            Opcode::PRI_RESP,
         ][..],
     );
     let plain =
@@ -116,6 +118,7 @@ fn one_command() -> impl Strategy<Value = Command> {
                 Opcode::CFGI_STE_RANGE => c.with_sid(sid.into()).with_range(if leaf { 31 } else { ssid }),
                 Opcode::CFGI_CD => c.with_sid(sid.into()).with_ssid(ssid).with_leaf(leaf),
                 Opcode::ATC_INV => Command::atc_inv(sid, None, addr, if leaf { 52 } else { ssid }),
+                Opcode::PRI_RESP => Command::pri_resp(sid, leaf.then_some(ssid as u32), addr >> 12, vmid % 3),
                 Opcode::TLBI_NH_VA | Opcode::TLBI_NH_VAA => {
                     c.with_vmid(vmid).with_asid(ssid).with_va(addr).with_leaf(leaf)
                 }
@@ -186,7 +189,7 @@ fn register() -> impl Strategy<Value = Step> {
     let narrow = |offset: u64| move |value: u64| Step::Register { offset, wide: false, value };
     let wide = |offset: u64| move |value: u64| Step::Register { offset, wide: true, value };
     prop_oneof![
-        4 => select(&[0xd_u64, 0xd, 0x1d, 0xc, 5, 9, 0, 0x1c1]).prop_map(narrow(CR0)),
+        4 => select(&[0xf_u64, 0xd, 0x1f, 0xe, 5, 9, 0, 0x1c3]).prop_map(narrow(CR0)),
         2 => (0_u64..8).prop_map(narrow(0x50)),
         1 => select(&[0x8010_0000_u64, 0x8000_0000, 0x10_0000]).prop_map(narrow(0x44)),
         1 => (0_u64..8).prop_map(narrow(0x2c)),
@@ -194,15 +197,19 @@ fn register() -> impl Strategy<Value = Step> {
         1 => (0_u64..64).prop_map(narrow(CMDQ_CONS)),
         1 => (0_u64..64).prop_map(narrow(EVENTQ_CONS)),
         1 => (0_u64..64).prop_map(narrow(EVENTQ_PROD)),
+        1 => (0_u64..8, any::<bool>()).prop_map(|(rd, flag)| rd | u64::from(flag) << 31).prop_map(narrow(PRIQ_CONS)),
+        1 => (0_u64..8).prop_map(narrow(PRIQ_PROD)),
+        1 => any::<bool>().prop_map(|last_only| u64::from(last_only) << 31).prop_map(narrow(PRIQ_IRQ_CFG2)),
         2 => (0_u64..1024).prop_map(narrow(GERRORN)),
         1 => queue_base(COMMANDS).prop_map(wide(0x90)),
         1 => queue_base(EVENTS).prop_map(wide(0xa0)),
-        1 => (doorbell.clone(), select(&[0x68_u64, 0xb0])).prop_map(|(addr, offset)| Step::Register { offset, wide: true, value: addr }),
+        1 => queue_base(PAGE_REQUESTS).prop_map(wide(PRIQ_BASE)),
+        1 => (doorbell.clone(), select(&[0x68_u64, 0xb0, PRIQ_IRQ_CFG0])).prop_map(|(addr, offset)| Step::Register { offset, wide: true, value: addr }),
         1 => (0_u64..8).prop_map(narrow(0x88)),
         1 => (select(&[1_u64, 2, 4, 8]), 0_u64..0x1000, any::<u32>()).prop_map(|(align, offset, value)| {
             // Bases and doorbells are above.
             let offset = offset / align * align;
-            let free = [0x28_u64, 0x2c, 0x44, 0x48, 0x50, 0x60, 0x64, 0x78, 0xb8, 0xbc, 0xc0, 0x110];
+            let free = [0x28_u64, 0x2c, 0x44, 0x48, 0x50, 0x60, 0x64, 0x78, 0xb8, 0xbc, 0xd8, 0x110];
             let offset = if free.contains(&(offset & !7)) || offset > 0x200 { offset } else { 0x200 };
             Step::Register { offset, wide: align == 8, value: value.into() }
         }),
@@ -215,8 +222,20 @@ fn access() -> impl Strategy<Value = Access> {
         1 => (1_u16..0x3000).prop_map(Access::ReadLong),
         4 => (1_u8..=64).prop_map(Access::Write),
         1 => any::<bool>().prop_map(|write| Access::Translated { write }),
+        1 => any::<(bool, bool)>().prop_map(|(write, translated)| Access::Unsupported { write, translated }),
         2 => any::<bool>().prop_map(|write| Access::Request { write }),
     ]
+}
+
+fn page_request() -> impl Strategy<Value = PageRequest> {
+    let flags = (prop::bool::weighted(0.7), any::<(bool, bool, bool, bool)>());
+    (sid(), prop::option::weighted(0.5, 0_u64..5), flags, 0_u64..8, page()).prop_map(
+        |(sid, ssid, (last, (r, w, x, privileged)), group, addr)| {
+            let request = PageRequest::default().with_sid(sid.into()).with_ssv(ssid.is_some());
+            let request = request.with_ssid(ssid.unwrap_or(0)).with_prgindex(group).with_addr(addr);
+            request.with_last(last).with_r(r).with_w(w).with_x(x).with_priv_(privileged)
+        },
+    )
 }
 
 fn which() -> impl Strategy<Value = Which> {
@@ -289,6 +308,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
         40 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
             .prop_map(|(sid, ssid, addr, access)| Step::Dma { sid, ssid, addr, access }),
+        8 => page_request().prop_map(Step::PageRequest),
         4 => any::<bool>().prop_map(|queues| Step::Acknowledge { queues }),
         5 => (any::<usize>(), prop_oneof![
             1 => Just(Poke::Clear),
@@ -304,29 +324,15 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 }
 
 fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
-    let knobs = (
-        select(&[AllocationOrder::Accept, AllocationOrder::Refuse, AllocationOrder::Hang]),
-        select(&[Backlog::Stop, Backlog::Drain, Backlog::Drop]),
-        select(&[GerrornDifference::Stall, GerrornDifference::StallWithEdge, GerrornDifference::Ignore]),
-        select(&[GuestNhAll::Illegal, GuestNhAll::Legal]),
-        select(&[SyncSignal::AsNone, SyncSignal::Illegal, SyncSignal::Signal]),
-        select(&[SmmuDisabled::Run, SmmuDisabled::Pause]),
-        select(&[AutoSync::On, AutoSync::Off]),
-        prop::bool::weighted(0.2),
-    );
-    (knobs, 1_u8..5, 0_u16..5).prop_map(|(k, burst, extra)| {
-        let repeat_invalidations = if k.7 { RepeatInvalidations::On } else { RepeatInvalidations::Off };
-        let knobs = Knobs {
-            allocation_order: k.0,
-            backlog: k.1,
-            gerrorn_difference: k.2,
-            guest_nh_all: k.3,
-            sync_signal: k.4,
-            smmu_disabled: k.5,
-            auto_sync: k.6,
-            repeat_invalidations,
-            ..Knobs::default()
-        };
+    // Each option is changed or not.
+    let options = prop::collection::vec((prop::bool::weighted(0.4), any::<usize>()), Knobs::TABLE.len());
+    let arbitration = select(&[Policy::RoundRobin, Policy::MainFirst, Policy::OldestFirst]);
+    (options, arbitration, 1_u8..5, 0_u16..5).prop_map(|(options, arbitration, burst, extra)| {
+        let mut knobs = Knobs::default();
+        for (knob, (_, nth)) in Knobs::TABLE.iter().zip(options).filter(|(_, (changed, _))| *changed) {
+            let value = knob.values[nth % knob.values.len()];
+            knobs.set(knob.name, value.name).expect("it is from the table");
+        }
         let prefetch = u16::from(burst) + extra;
         CmdqvConfig {
             vintfs_log2: 2,
@@ -334,6 +340,7 @@ fn cmdqv() -> impl Strategy<Value = CmdqvConfig> {
             sids_log2: 1,
             burst,
             prefetch,
+            arbitration,
             knobs,
             ..CmdqvConfig::default()
         }

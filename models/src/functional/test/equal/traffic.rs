@@ -16,9 +16,11 @@ impl Pair {
         op: Op,
         kind: AddressType,
     ) -> (u32, Option<DmaResult>) {
-        let Stream { sid, ssid, .. } = stream;
+        let Stream { sid, ssid, unsupported, .. } = stream;
         let now = self.timed.now();
-        let tag = self.timed.request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op });
+        let tag = self
+            .timed
+            .request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op, unsupported });
         self.timed.run();
         (tag, self.timed.completion(tag).map(|(_, result)| result))
     }
@@ -45,11 +47,19 @@ impl Pair {
                 let op = if write { Op::Write(data) } else { Op::Read { len: within(8) } };
                 (access, op, AddressType::Translated)
             }
+            Access::Unsupported { write, translated } => {
+                let data = Data::new(&pattern(addr)[..usize::from(within(8))]);
+                let op = if write { Op::Write(data) } else { Op::Read { len: within(8) } };
+                let kind = if translated { AddressType::Translated } else { AddressType::Untranslated };
+                (access, op, kind)
+            }
             Access::Request { write } => {
                 (access, Op::Read { len: within(8) }, AddressType::TranslationRequest { write })
             }
         };
-        let (tag, timed) = self.timed_request(stream, addr, op, kind);
+        let unsupported = matches!(access, Access::Unsupported { .. });
+        self.unsupported += u64::from(unsupported);
+        let (tag, timed) = self.timed_request(Stream { unsupported, ..stream }, addr, op, kind);
         self.meet(tag, timed, stream, addr, access);
     }
 
@@ -86,6 +96,15 @@ impl Pair {
             }
             Access::Translated { write: true } => {
                 (smmu.dma_write(stream.translated(), addr, &pattern(addr)[..eight], world), 0)
+            }
+            Access::Unsupported { write, translated } => {
+                let stream = Stream { translated, ..stream.unsupported() };
+                let (bytes, written) = (&mut bytes[..eight], &pattern(addr)[..eight]);
+                if write {
+                    (smmu.dma_write(stream, addr, written, world), 0)
+                } else {
+                    (smmu.dma_read(stream, addr, bytes, world), eight)
+                }
             }
             Access::Request { write } => {
                 return Ok(match smmu.translation_request(stream, addr, write, world) {

@@ -1,12 +1,117 @@
-//! The options whose alternatives no numbered check covers.
+//! What each option means, value by value. That the rows of `conformance cmdqv` see them is checked there.
 
 use spec::smmu::Command;
 
-use crate::cmdqv::functional::Rig;
+use crate::cmdqv::functional::{Lvcmdq, Rig};
 use crate::cmdqv::knobs::{
-    AllocationsOnDisable, AutoSync, Backlog, BaseWrite, ClockBatch, LvcmdqCount, OnAllocation,
-    OnDeallocation, ResetEnable, SmmuDisabled, UnallocatedStatus, Unmask,
+    AllocationOrder, AllocationsOnDisable, AutoSync, Backlog, BaseWrite, ClockBatch, GerrornDifference,
+    GuestNhAll, LvcmdqCount, OnAllocation, OnDeallocation, Refusal, ResetEnable, SmmuDisabled, SyncSignal,
+    UnallocatedStatus, Unmask,
 };
+
+fn guest(rig: &mut Rig, v: u8) -> Lvcmdq {
+    rig.vintf(v, false, 0x42);
+    rig.queue(v, 0, 4)
+}
+
+/// The error maps and VINTF STATUS bits 3:1 that concern VINTF 5 and VCMDQ 10.
+fn maps(rig: &mut Rig) -> [u32; 4] {
+    [
+        rig.r("VINTF_ERR_MAP_0"),
+        rig.r("CMDQ_ERR_MAP_0"),
+        rig.r("VINTF5.LVCMDQ_ERR_MAP0"),
+        rig.r("VINTF5.STATUS") >> 1 & 7,
+    ]
+}
+
+const CLEAR: [u32; 4] = [0; 4];
+const SET: [u32; 4] = [1 << 5, 1 << 10, 1, 1];
+
+#[test]
+fn k1_k2_codes_of_refused_commands() {
+    for (opcode, sid) in
+        [(Refusal::Illegal, Refusal::IllegalAccess), (Refusal::IllegalAccess, Refusal::Illegal)]
+    {
+        let code = |r| if r == Refusal::Illegal { 1 } else { 4 };
+        for (command, expect) in
+            [(Command::cfgi_all(), code(opcode)), (Command::atc_inv(1, None, 0, 0), code(sid))]
+        {
+            let mut rig = Rig::with(|c| (c.knobs.forbidden_opcode, c.knobs.unmatched_sid) = (opcode, sid));
+            let mut queue = guest(&mut rig, 5);
+            rig.push(&mut queue, &[command]);
+            assert_eq!(rig.cons(&queue), (0, expect), "{command}");
+        }
+    }
+}
+
+#[test]
+fn k3_sync_with_a_signal() {
+    let sync = Command::sync;
+    // (option, CS, command executed, lints)
+    let rows = [
+        (SyncSignal::AsNone, 0, Some(sync()), 0),
+        (SyncSignal::AsNone, 1, Some(sync()), 1),
+        (SyncSignal::AsNone, 2, Some(sync()), 1),
+        (SyncSignal::AsNone, 3, None, 0),
+        (SyncSignal::Illegal, 0, Some(sync()), 0),
+        (SyncSignal::Illegal, 1, None, 0),
+        (SyncSignal::Signal, 2, Some(sync().with_cs(2)), 0),
+        (SyncSignal::Signal, 3, None, 0),
+    ];
+    for (option, cs, executed, lints) in rows {
+        let mut rig = Rig::with(|c| c.knobs.sync_signal = option);
+        let mut queue = guest(&mut rig, 5);
+        rig.push(&mut queue, &[sync().with_cs(cs)]);
+        assert_eq!((rig.log_of(10).pop(), rig.lints.len()), (executed, lints), "{option:?} {cs}");
+    }
+}
+
+#[test]
+fn k4_guest_nh_all() {
+    for (option, legal) in [(GuestNhAll::Illegal, false), (GuestNhAll::Legal, true)] {
+        for (command, executed) in [
+            (Command::tlbi_nh_all(7), Command::tlbi_nh_all(0x42)),
+            (Command::tlbi_nh_vaa(7, 0x1000, false), Command::tlbi_nh_vaa(0x42, 0x1000, false)),
+        ] {
+            let mut rig = Rig::with(|c| c.knobs.guest_nh_all = option);
+            let mut queue = guest(&mut rig, 5);
+            rig.push(&mut queue, &[command]);
+            assert_eq!(rig.log_of(10).pop(), legal.then_some(executed), "{option:?} {command}");
+        }
+    }
+}
+
+#[test]
+fn k5_deallocation_in_the_wrong_order() {
+    for (order, left) in
+        [(AllocationOrder::Accept, 0), (AllocationOrder::Refuse, 1), (AllocationOrder::Hang, 0)]
+    {
+        let mut rig = Rig::with(|c| c.knobs.allocation_order = order);
+        rig.vintf(5, false, 1);
+        rig.queue(5, 0, 3);
+        let mut second = rig.queue(5, 1, 3);
+        rig.lints.clear();
+        rig.w("VINTF5.LVCMDQ0.CONFIG", 0);
+        rig.w("CMDQ_ALLOC10", 5 << 15);
+        assert_eq!((rig.r("CMDQ_ALLOC10") & 1, rig.lints.len()), (left, 1), "{order:?}");
+        rig.push(&mut second, &[Command::sync()]);
+        let hung = order == AllocationOrder::Hang;
+        assert_eq!(rig.cons(&second).0, u32::from(!hung), "{order:?}");
+        // Only a disable of the whole block sets a stuck VINTF free.
+        rig.w("CONFIG", 0x0002_0082);
+        rig.w("CONFIG", 0x0002_0083);
+        rig.w(second.reg("CONFIG"), 1);
+        assert_eq!(rig.cons(&second).0, 1, "{order:?}");
+    }
+    // (LVCMDQs in the order of allocation, lints)
+    for (logical, lints) in [(&[0, 1, 2][..], 0), (&[1], 1), (&[0, 2, 1], 2), (&[1, 0], 2)] {
+        let mut rig = Rig::new();
+        for &l in logical {
+            rig.w(format!("CMDQ_ALLOC{}", 20 + l), 9 << 15 | l << 1 | 1);
+        }
+        assert_eq!(rig.lints.len(), lints, "{logical:?}");
+    }
+}
 
 #[test]
 fn k6_base_written_while_enabled() {
@@ -177,6 +282,28 @@ fn k18_status_of_a_queue_that_is_not_allocated() {
         let mut rig = Rig::with(|c| c.knobs.unallocated_status = option);
         rig.w("VCMDQ9.CONFIG", 1);
         assert_eq!(rig.r("VCMDQ9.STATUS"), status);
+    }
+}
+
+#[test]
+fn k19_a_guest_that_upsets_gerrorn() {
+    // (option, edges, stops)
+    let rows = [
+        (GerrornDifference::Stall, 0, true),
+        (GerrornDifference::StallWithEdge, 1, true),
+        (GerrornDifference::Ignore, 0, false),
+    ];
+    for (option, edges, stops) in rows {
+        let mut rig = Rig::with(|c| c.knobs.gerrorn_difference = option);
+        let mut queue = guest(&mut rig, 5);
+        let mut other = rig.queue(5, 1, 4);
+        rig.w(queue.reg("GERRORN"), 1);
+        rig.push(&mut queue, &[Command::sync()]);
+        rig.push(&mut other, &[Command::sync()]);
+        assert_eq!((rig.cons(&queue).0, rig.cons(&other).0), (u32::from(!stops), 1), "{option:?}");
+        assert_eq!((rig.edges, maps(&mut rig)), (edges, if stops { SET } else { CLEAR }), "{option:?}");
+        rig.acknowledge(&queue);
+        assert_eq!((rig.cons(&queue).0, rig.edges, maps(&mut rig)), (1, edges, CLEAR), "{option:?}");
     }
 }
 

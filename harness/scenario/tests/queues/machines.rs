@@ -1,0 +1,243 @@
+//! A pSMMU that answers at once, and a machine in which everything takes its time; a judge beside each.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use models::bus::{Abort, PhysAddr};
+use models::cpu::{Cpu, CpuId, CpuTiming};
+use models::dma::{AtcInvalidate, Job};
+use models::endpoint::{EndpointConfig, RootPortConfig};
+use models::functional::{FunctionalSmmu, Stream, Surroundings};
+use models::interrupt::InterruptConfig;
+use models::memory::{MemoryConfig, PhysMem};
+use models::psmmu::PsmmuConfig;
+use models::record::{CommandQueue, Record};
+use models::system::{FabricTiming, Machine, SystemConfig};
+use oracle::{Config, Source};
+use parking_lot::Mutex;
+use scenario::run::judge::{Facts, Judge, SmmuFact, StreamFact};
+use sim::Time;
+
+use crate::software::{self, Bus, CMDQV, RAM, SMMU};
+use crate::{Case, Seen};
+
+/// Longest run.
+const LIMIT: Time = Time::ms(50);
+
+fn config(case: &Case) -> PsmmuConfig {
+    let mut config = PsmmuConfig::new(0, SMMU);
+    config.cmdqv = Some((CMDQV, case.config.clone()));
+    config.timing.atc_timeout = Time::us(20);
+    config.faults = case.faults;
+    config
+}
+
+fn facts(config: &PsmmuConfig) -> Facts {
+    let name = |sid| ["host", "guest", "hostile"][sid as usize - 1].to_owned();
+    Facts {
+        smmus: vec![SmmuFact::of("smmu", config)],
+        streams: [1, 2, 3].map(|sid| StreamFact { smmu: 0, sid, name: name(sid) }).into(),
+        cpus: 1,
+        ..Facts::default()
+    }
+}
+
+/// What the records say of queues.
+#[derive(Debug, Default)]
+struct Log {
+    consumed: Vec<(usize, u32, spec::smmu::Command, spec::smmu::Command)>,
+    stopped: Vec<usize>,
+}
+
+impl Log {
+    fn note(&mut self, record: &Record) {
+        let number = |queue| match queue {
+            CommandQueue::Main => 8,
+            CommandQueue::Vcmdq { queue, .. } => usize::from(queue),
+        };
+        match *record {
+            Record::CommandConsumed { queue, index, raw, executed, .. } => {
+                self.consumed.push((number(queue), index, raw, executed));
+            }
+            Record::CommandError { queue, .. } => self.stopped.push(number(queue)),
+            _ => {}
+        }
+    }
+    fn seen(self, judge: Judge, end: Time, sent: software::Sent) -> Seen {
+        let findings = judge.finish(end).iter().map(ToString::to_string).collect();
+        Seen { consumed: self.consumed, stopped: self.stopped, findings, sent }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Ram(Arc<Mutex<PhysMem>>);
+
+impl Source for Ram {
+    fn read(&self, addr: u64, words: &mut [u64]) -> bool {
+        let memory = self.0.lock();
+        for (i, word) in (0..).zip(words) {
+            *word = memory.read_u64(addr + 8 * i);
+        }
+        true
+    }
+}
+
+struct World {
+    ram: Ram,
+    judge: Judge,
+    log: Log,
+    now: u64,
+}
+
+impl Surroundings for World {
+    fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
+        self.ram.0.lock().read(addr, into);
+        Ok(())
+    }
+    fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
+        self.ram.0.lock().write(addr, bytes);
+        Ok(())
+    }
+    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
+        Ok(self.ram.0.lock().compare_swap(addr, expected, new))
+    }
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
+        let words: Vec<u64> = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        self.judge.table_read(Time::ns(self.now), addr, &words);
+    }
+    fn edge(&mut self, _: u32) {}
+    fn invalidate_atc(&mut self, _: AtcInvalidate) -> bool {
+        true
+    }
+    fn now(&self) -> Time {
+        Time::ns(self.now)
+    }
+    fn record(&mut self, record: Record) {
+        self.now += 10;
+        self.log.note(&record);
+        self.judge.record(Time::ns(self.now), &record);
+    }
+}
+
+/// A pSMMU without time.
+#[derive(Clone)]
+struct AtOnce(Arc<Mutex<(FunctionalSmmu, World)>>);
+
+impl Bus for AtOnce {
+    async fn write(&self, addr: u64, len: u8, value: u64) {
+        let (smmu, world) = &mut *self.0.lock();
+        smmu.write(addr, len, value, world).expect("a register");
+    }
+    async fn read(&self, addr: u64) -> u32 {
+        let (smmu, world) = &mut *self.0.lock();
+        smmu.read(addr, 4, world).expect("a register") as u32
+    }
+    async fn store(&self, addr: u64, bytes: Vec<u8>) {
+        let (_, world) = &mut *self.0.lock();
+        world.now += 1000;
+        world.ram.0.lock().write(addr, &bytes);
+    }
+    async fn dma(&self, stream: u32, iova: u64, write: bool, _: bool) -> Option<bool> {
+        let (smmu, world) = &mut *self.0.lock();
+        world.now += 1000;
+        let stream = Stream::new(stream);
+        Some(match write {
+            true => smmu.dma_write(stream, iova, &[7; 8], world).is_ok(),
+            false => smmu.dma_read(stream, iova, &mut [0; 8], world).is_ok(),
+        })
+    }
+    async fn rest(&self) {
+        self.0.lock().1.now += 100_000;
+    }
+}
+
+/// Runs a case on a pSMMU without time.
+pub(crate) fn at_once(case: &Case) -> Seen {
+    let config = config(case);
+    let ram = Ram(Arc::new(Mutex::new(PhysMem::new())));
+    let judge = Judge::watching(facts(&config), Config::of_host_time(), ram.clone());
+    let world = World { ram, judge, log: Log::default(), now: 0 };
+    let smmu = FunctionalSmmu::new(config).expect("a good configuration");
+    let bus = AtOnce(Arc::new(Mutex::new((smmu, world))));
+    let out = Arc::new(Mutex::new(None));
+    {
+        let play = std::pin::pin!(software::play(bus.clone(), case.steps.clone(), Arc::clone(&out)));
+        let done = play.poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(done, Poll::Ready(()), "nothing waits where everything is done at once");
+    }
+    let sent = out.lock().take().expect("software came to its end");
+    let Ok(inner) = Arc::try_unwrap(bus.0) else { panic!("software has ended") };
+    let (_, World { judge, log, now, .. }) = inner.into_inner();
+    log.seen(judge, Time::ns(now + 1_000_000), sent)
+}
+
+/// A CPU of a machine with time.
+#[derive(Clone)]
+struct InTime(Cpu);
+
+impl Bus for InTime {
+    async fn write(&self, addr: u64, len: u8, value: u64) {
+        match len {
+            4 => self.0.write32(addr, value as u32).await,
+            _ => self.0.write64(addr, value).await,
+        }
+    }
+    async fn read(&self, addr: u64) -> u32 {
+        self.0.read32(addr).await
+    }
+    async fn store(&self, addr: u64, bytes: Vec<u8>) {
+        self.0.store(addr, &bytes).await;
+        self.0.barrier().await;
+    }
+    async fn dma(&self, stream: u32, iova: u64, write: bool, wait: bool) -> Option<bool> {
+        let job = Job { write, iova, ssid: None, len: 4096, pattern: vec![7] };
+        let endpoint = stream as u16 - 1;
+        if wait {
+            return Some(!self.0.run_job(endpoint, job).await.aborted);
+        }
+        let run = move |cpu: Cpu| async move {
+            cpu.run_job(endpoint, job).await;
+        };
+        self.0.spawn(CpuId(0), "transfer", run).await;
+        None
+    }
+    async fn rest(&self) {
+        self.0.sleep(Time::ns(200)).await;
+    }
+}
+
+/// Runs a case on a machine with time.
+pub(crate) fn in_time(case: &Case) -> Seen {
+    let config = config(case);
+    let mut judge = Judge::new(facts(&config));
+    // Slow memory and slow links, so that transfers are under way for long.
+    let mut memory = MemoryConfig::flat(RAM, 1 << 30);
+    memory.timing.dram_load = Time::ns(800);
+    let mut port = RootPortConfig::new(0);
+    port.timing.bytes_per_ns = 1;
+    let endpoint = |i: u16| (0, EndpointConfig::dma(i, port, i + 1));
+    let machine = SystemConfig {
+        cpu_nodes: vec![0],
+        cpu: CpuTiming::default(),
+        memory,
+        interrupts: InterruptConfig::new(0x0200_0000, 1),
+        psmmus: vec![(0, config)],
+        pairs: Vec::new(),
+        endpoints: [0, 1, 2].map(endpoint).into(),
+        fabric: FabricTiming::default(),
+    };
+    let mut machine = Machine::new(machine).expect("the machine is sound");
+    let out = Arc::new(Mutex::new(None));
+    let (steps, end) = (case.steps.clone(), Arc::clone(&out));
+    machine.spawn(CpuId(0), "software", move |cpu| software::play(InTime(cpu), steps, end));
+    let mut log = Log::default();
+    while machine.next_time().is_some_and(|next| next < LIMIT) {
+        machine.step();
+        for (time, record) in machine.drain_records() {
+            log.note(&record);
+            judge.record(time, &record);
+        }
+    }
+    let sent = out.lock().take().unwrap_or_else(|| panic!("software goes on after {LIMIT}"));
+    log.seen(judge, machine.now(), sent)
+}
