@@ -79,7 +79,7 @@ impl CommandTrigger {
         let counts = match (self.vintf, queue) {
             (None, _) => true,
             (Some(wanted), CommandQueue::Vcmdq { vintf, .. }) => vintf == wanted,
-            (Some(_), CommandQueue::Main) => false,
+            (Some(_), CommandQueue::Main | CommandQueue::Ecmdq(_)) => false,
         };
         counts && self.trigger.strikes()
     }

@@ -21,6 +21,8 @@ pub enum CommandQueue {
         /// Index within the owner.
         logical: u8,
     },
+    /// An enhanced command queue, by number over all control pages.
+    Ecmdq(u16),
 }
 
 /// The transaction whose translation changed a descriptor.

@@ -17,6 +17,7 @@ pub mod fuzz;
 #[cfg(test)]
 mod lints;
 mod machine;
+pub mod optional;
 pub mod report;
 mod rig;
 pub mod smmuv3;
@@ -26,4 +27,4 @@ pub use rig::Rig;
 pub use suite::{Basis, Given, Group, Mode, Outcome, Row, Suite, Verdict};
 
 /// Every suite.
-pub const SUITES: &[&Suite] = &[&smmuv3::SUITE, &cmdqv::SUITE];
+pub const SUITES: &[&Suite] = &[&smmuv3::SUITE, &optional::SUITE, &cmdqv::SUITE];

@@ -60,6 +60,18 @@ fn updating(r: &mut Rig) {
     r.idr0(|idr| idr.with_httu(2));
 }
 
+/// A machine with an enhanced command queue of 16 entries; `at`: its registers.
+fn enhanced(r: &mut Rig, act: impl FnOnce(&mut Rig, u64)) -> Check {
+    let at = 0x10_0000;
+    r.optional();
+    let ring = r.alloc(12);
+    r.write64(at, ring | 4);
+    r.write32(at + 8, 1 << 31);
+    r.until("ENACK is set", |r| r.read32(at + 0xc) >> 31 != 0)?;
+    act(r, at);
+    Ok(())
+}
+
 const PROVOKED: &[(Lint, &[Mode], Act)] = &[
     (Lint::AccessSize, &Mode::ALL, |r| {
         r.write_bytes(at::CR0, &[1]);
@@ -115,6 +127,14 @@ const PROVOKED: &[(Lint, &[Mode], Act)] = &[
         Ok(())
     }),
     (Lint::ReservedOverride, &Mode::ALL, |r| r.gbpa(1 << 16)),
+    (Lint::EnhancedEnabled, &Mode::ALL, |r| enhanced(r, |r, at| r.write32(at + 0xc, 1 << 31 | 9))),
+    (Lint::EnhancedIndices, &Mode::ALL, |r| enhanced(r, |r, at| r.write32(at + 8, 1 << 31 | 0x13))),
+    (Lint::EnhancedErrack, &Mode::ALL, |r| enhanced(r, |r, at| r.write32(at + 8, 1 << 31 | 1 << 23))),
+    (Lint::OperationRuns, &Mode::ALL, |r| {
+        r.optional();
+        r.write32(0x100, 1);
+        Ok(())
+    }),
     (Lint::ErrorToggled, &Mode::ALL, |r| booted(r, |r| r.write32(at::GERRORN, 4))),
     (Lint::ReservedAttributes, &Mode::ALL, |r| {
         r.prepare();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use models::cmdqv::provenance::Source;
 use serde_json::{Value, json};
 
 use crate::suite::{Basis, Mode, Outcome, Outcomes, Suite, Verdict};
@@ -77,8 +78,19 @@ pub fn text(suite: &Suite, outcomes: &Outcomes) -> String {
             }
         }
     }
+    if let Some(legend) = legend(outcomes) {
+        let _ = write!(out, "\n{legend}");
+    }
     let _ = writeln!(out, "\n{}", Totals::of(outcomes));
     out
+}
+
+/// What the letters of sources mean, if there are any.
+fn legend(outcomes: &Outcomes) -> Option<String> {
+    rows(outcomes).any(|outcome| matches!(outcome.row.basis, Basis::Sources(_))).then(|| {
+        let each = Source::ALL.iter().map(|source| format!("[{}]: {}", source.letter(), source.meaning()));
+        format!("Sources: {}.", each.collect::<Vec<_>>().join("; "))
+    })
 }
 
 /// Reasons and messages, with the mode where they are not those of both.
@@ -131,12 +143,15 @@ pub fn markdown(suite: &Suite, outcomes: &Outcomes) -> String {
         out,
         "What `smmulate conformance {}` checks, and what comes of it. Every row is run on the functional model and on the\n\
          cycle-level one{}\n\n\
-         *pass*: as the architecture asks. *deviates*: not so, for the reason given; a deviation that is closed is a failure.\n\
+         *pass*: as the row says. *deviates*: not so, for the reason given; a deviation that is closed is a failure.\n\
          *absent*: the models lack what the row is about.\n\n{}\n",
         suite.name,
         suite.about,
         Totals::of(outcomes)
     );
+    if let Some(legend) = legend(outcomes) {
+        let _ = writeln!(out, "{legend}\n");
+    }
     let noted: Vec<_> = rows(outcomes).filter(|outcome| *outcome.worst() != Verdict::Pass).collect();
     if !noted.is_empty() {
         out.push_str("## Deviations and absent features\n\n| Row | Verdict | Reason |\n|---|---|---|\n");

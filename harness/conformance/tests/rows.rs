@@ -1,13 +1,20 @@
-//! Every row in every mode, and the page about them.
+//! Every row in every mode, and the pages about them.
 #![allow(missing_docs)]
 
 use conformance::suite::Outcomes;
-use conformance::{Suite, Verdict, cmdqv, report, smmuv3, suite};
+use conformance::{Suite, Verdict, cmdqv, optional, report, smmuv3, suite};
 
 #[test]
 fn smmuv3_rows_hold_and_their_page_is_current() {
     let outcomes = hold(&smmuv3::SUITE);
     fresh::check("conformance", "conformance-smmuv3.md", &report::markdown(&smmuv3::SUITE, &outcomes));
+}
+
+#[test]
+fn optional_rows_hold_and_their_page_is_current() {
+    let outcomes = hold(&optional::SUITE);
+    let page = report::markdown(&optional::SUITE, &outcomes);
+    fresh::check("conformance", "conformance-smmuv3-optional.md", &page);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use models::record::{CommandQueue, Record};
 use models::smmu::interrupts::Lines;
 use parking_lot::Mutex;
 use sim::{Component, Cx, DomainId, Queue, Time};
-use spec::smmu::Opcode;
+use spec::smmu::{Opcode, PageRequest};
 
 use crate::alloc::Pages;
 use crate::cmdqv::CmdqvConfig;
@@ -198,6 +198,16 @@ impl Bench {
             unsupported: false,
         };
         self.dma_request(request)
+    }
+    /// An endpoint asks for a page; runs until nothing happens any more.
+    pub(crate) fn page_request(&mut self, request: PageRequest) {
+        self.send_page_request(request);
+        self.settle();
+    }
+    /// An endpoint asks for a page.
+    pub(crate) fn send_page_request(&mut self, request: PageRequest) {
+        let now = self.queue.now();
+        self.queue.push(now, Event::Psmmu(psmmu::In::PageRequest(request)));
     }
     pub(crate) fn dma_request(&mut self, request: DmaRequest) -> DmaResult {
         let now = self.queue.now();

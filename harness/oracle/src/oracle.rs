@@ -1,5 +1,7 @@
 //! The judge: takes witness records, keeps what it needs, says what was wrong.
 
+mod pages;
+
 use crate::events::Events;
 use crate::finding::{Finding, Kind};
 use crate::invalidation::{Behind, Invalidations};
@@ -10,7 +12,7 @@ use crate::source::Source;
 use crate::story::{Said, Sayings, Teller, Told};
 use crate::walk::{self, Due, Outcome};
 use crate::witness::{Access, Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
-use spec::smmu::{Command, EventNumber, EventRecord};
+use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -103,6 +105,7 @@ pub struct Oracle {
     behind: Vec<Behind>,
     smmus: Vec<Vec<(Seq, Time, Registers)>>,
     events: Vec<Events>,
+    pages: Vec<pages::Unannounced>,
     grants: Grants,
     streams: Streams,
     in_flight: BTreeMap<(SmmuId, u64), InFlight>,
@@ -201,6 +204,7 @@ impl Oracle {
             behind: Vec::new(),
             smmus: platform.smmus.iter().map(|_| vec![(0, 0, Registers::default())]).collect(),
             events: platform.smmus.iter().map(|_| Events::default()).collect(),
+            pages: vec![None; platform.smmus.len()],
             grants,
             streams,
             in_flight: BTreeMap::new(),
@@ -297,6 +301,8 @@ impl Oracle {
             }
             Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
             Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
+            Fact::PageRequested { smmu, request } => self.page_requested(smmu, PageRequest(request)),
+            Fact::PageInterrupt { smmu } => self.page_interrupt(smmu),
             Fact::DeviceBehind { vsmmu, smmu, sid, vsid, vmid } => {
                 self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));
                 self.behind.push(Behind { vsmmu, smmu, sid, vsid, vmid });
@@ -338,6 +344,7 @@ impl Oracle {
     fn check_all_events(&mut self) {
         for smmu in 0..self.events.len() {
             self.check_events(smmu as SmmuId);
+            self.check_pages(smmu as SmmuId);
         }
     }
 
@@ -395,6 +402,10 @@ impl Oracle {
         if !registers.irq_ctrl.eventq_irqen() {
             self.check_events(smmu);
             self.events[usize::from(smmu)].interrupt();
+        }
+        if !registers.irq_ctrl.priq_irqen() {
+            self.check_pages(smmu);
+            self.page_interrupt(smmu);
         }
     }
 
@@ -852,12 +863,17 @@ fn explains(outcome: Outcome, event: Option<EventNumber>) -> bool {
 
 /// A stand-in transaction, to name the subject of a finding about a record.
 fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
+    let ssid = record.ssv().then_some(record.ssid() as u32);
+    Dma { ssid, ..about_stream(smmu, record.sid() as u32, record.inputaddr(), time) }
+}
+
+fn about_stream(smmu: SmmuId, sid: u32, iova: u64, time: Time) -> Dma {
     Dma {
         id: u64::MAX,
         smmu,
-        sid: record.sid() as u32,
-        ssid: record.ssv().then_some(record.ssid() as u32),
-        iova: record.inputaddr(),
+        sid,
+        ssid: None,
+        iova,
         len: 1,
         access: Access::default(),
         arrived: Some(time),

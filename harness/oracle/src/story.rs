@@ -7,7 +7,7 @@ use crate::past::{Old, Part};
 use crate::walk::{Outcome, Structure};
 use crate::witness::{ActorId, Dma, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, VsmmuId};
 use spec::smmu::event::class;
-use spec::smmu::{Command, EventNumber, EventRecord};
+use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What software said, kept for stories.
@@ -214,6 +214,19 @@ impl Teller<'_> {
         let title = format!("{} has events and never said so", self.smmu(smmu));
         let mut lines = Lines::default();
         lines.at(time, format!("{} writes {record} into its empty Event queue", self.smmu(smmu)));
+        (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
+    }
+
+    pub(crate) fn lost_page_interrupt(
+        &self,
+        smmu: SmmuId,
+        request: PageRequest,
+        time: Time,
+        bound: Time,
+    ) -> Told {
+        let title = format!("{} has page requests and never said so", self.smmu(smmu));
+        let mut lines = Lines::default();
+        lines.at(time, format!("{} writes {request} into its PRI queue", self.smmu(smmu)));
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
     }
 

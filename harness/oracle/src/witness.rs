@@ -304,6 +304,18 @@ pub enum Fact<'a> {
         /// Which SMMU.
         smmu: SmmuId,
     },
+    /// An SMMU made a page request visible in its PRI queue for which software wants to be interrupted.
+    PageRequested {
+        /// Which SMMU.
+        smmu: SmmuId,
+        /// The request.
+        request: [u64; 2],
+    },
+    /// The PRI queue interrupt of an SMMU was raised.
+    PageInterrupt {
+        /// Which SMMU.
+        smmu: SmmuId,
+    },
     /// A device is now behind a virtual SMMU.
     DeviceBehind {
         /// The virtual SMMU.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use models::smmu::pmcg;
+use models::system::PMCG_OFFSET;
+
 use crate::command::Block;
 use crate::declare::Cx;
 use crate::diagnostic::{Diagnostic, Span};
@@ -62,6 +65,10 @@ fn addresses(
         ranges.push((p.mmio, 0x2_0000, format!("registers of `{}`", p.name), item.key("mmio")));
         if let Some(c) = p.cmdqv {
             ranges.push((c.mmio, c.span(), format!("CMDQV registers of `{}`", p.name), item.key("mmio")));
+        }
+        if p.pmcg {
+            let what = format!("performance monitors of `{}`", p.name);
+            ranges.push((p.mmio.saturating_add(PMCG_OFFSET), pmcg::REGION, what, item.key("mmio")));
         }
     }
     for (item, pair) in members(&items[&Kind::Pair]).zip(pairs) {
@@ -545,6 +552,13 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
         }
         Action::Map(args) if !matches!(step.actor, Actor::Host | Actor::Vm(_)) || args.length.0 == 0 => {
             refuse("nothing to map", "the length is zero", "length = \"4 KiB\"");
+        }
+        Action::Map(args) if args.demand && step.actor != Actor::Host => {
+            refuse(
+                "guests map on demand for nobody",
+                "only the host has a PRI queue",
+                "remove `demand` or the `actor`",
+            );
         }
         Action::RegRead(args) if args.width.is_some_and(|w| !w.is_power_of_two()) => {
             refuse(

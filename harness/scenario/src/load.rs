@@ -444,7 +444,8 @@ impl<'a> Reader<'a> {
             }
         }
         let node = spec.node.unwrap_or(NodeId(0));
-        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, mmio, timing };
+        let pmcg = spec.pmcg;
+        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, pmcg, mmio, timing };
         Some((psmmu, spec.mmio.is_some()))
     }
 
@@ -510,6 +511,13 @@ impl<'a> Reader<'a> {
         for item in items {
             let spec: Option<EndpointSpec> = self.record(Kind::Endpoint, item);
             let behind = spec.as_ref().and_then(|s| self.behind(s, item, psmmus.len()));
+            if spec.as_ref().is_some_and(|s| s.pri && !s.ats) {
+                self.cx.diagnostics.push(
+                    Diagnostic::at(item.key("pri"), "page requests need a translation cache")
+                        .label("`ats` is false")
+                        .help("add `ats = true`"),
+                );
+            }
             for (nth, index) in item.members.iter().enumerate() {
                 let (Some(s), Some(behind)) = (&spec, &behind) else {
                     out.push(None);
@@ -523,6 +531,7 @@ impl<'a> Reader<'a> {
                     kind: s.kind,
                     streams: streams.iter().map(|n| u32::try_from(*n).unwrap_or(u32::MAX)).collect(),
                     ats: s.ats,
+                    page_requests: s.pri.then_some(s.page_requests),
                     pasid_bits: s.pasid_bits,
                     canwbs: s.canwbs,
                     outstanding: s.outstanding,

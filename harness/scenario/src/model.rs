@@ -100,6 +100,8 @@ pub struct Psmmu {
     pub id: IdRegisters,
     /// The CMDQV.
     pub cmdqv: Option<CmdqvSizes>,
+    /// It has performance monitors.
+    pub pmcg: bool,
     /// Base address of its registers.
     pub mmio: u64,
     /// Sizes and times.
@@ -189,6 +191,8 @@ pub struct Endpoint {
     pub streams: Vec<u32>,
     /// Can use ATS.
     pub ats: bool,
+    /// Page requests (PRI) that it may have unanswered, if it sends any.
+    pub page_requests: Option<u64>,
     /// Width of PASIDs in bits.
     pub pasid_bits: u64,
     /// Its root complex is coherent including no-snoop.

@@ -235,6 +235,9 @@ record! {
         preset: Option<String>;
         /// The CMDQV: sizes, `true` for the sizes of the preset, `false` for none.
         cmdqv: Option<Cmdqv>;
+        /// Has performance monitors: a counter group of the TCU and one of the TBU, as an MMU-700 (registers `smmu0.pmcg.tcu`,
+        /// `smmu0.pmcg.tbu`; metrics `smmu0.pmcg.tcu.counter0`).
+        pmcg: bool = "false";
         /// Base of the registers (two 64 KiB pages); assigned by default.
         mmio: Option<Address>;
         /// Replaces IDR0 of the preset.
@@ -285,6 +288,10 @@ record! {
         extra_streams: Vec<u64>;
         /// Can use ATS (has a translation cache of its own).
         ats: bool = "false";
+        /// Sends page requests (PRI) for what it finds not mapped; needs `ats`.
+        pri: bool = "false";
+        /// Page requests that it may have unanswered.
+        page_requests: u64 [1..=512] = "32";
         /// Width of PASIDs in bits, 0 for none.
         pasid_bits: u64 [0..=20] = "0";
         /// Its root complex is coherent including no-snoop (CANWBS).

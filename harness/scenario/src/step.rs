@@ -564,6 +564,8 @@ record! {
         length: Size = "4 KiB";
         /// The device may write.
         write: bool = "true";
+        /// The host maps each page only when the endpoint asks for it (PRI).
+        demand: bool = "false";
     }
     /// Unmap memory through the driver of the actor (dma_unmap).
     Unmap {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use models::faults::Which;
 use models::psmmu::PsmmuConfig;
+use models::smmu::registers::WINDOW;
 use scenario::Scenario;
 use scenario::model::Behind;
 use scenario::platform::{EndpointKind, FaultKind};
@@ -112,6 +113,12 @@ impl Platform {
             .enumerate()
             .map(|(i, p)| Smmu { name: p.name.clone(), config: psmmu_config(i, p) })
             .collect();
+        if let Some(smmu) = smmus.iter().find(|smmu| smmu.config.idr.window() > WINDOW) {
+            let name = &smmu.name;
+            return Err(Unfit(format!(
+                "the ID registers of `{name}` show enhanced command queues or VATOS; a stand-in has room for register pages 0 and 1 only"
+            )));
+        }
         let mut endpoints = scenario.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         for fault in scenario.faults.iter().filter(|f| f.armed) {
             match fault.kind {
@@ -153,4 +160,20 @@ fn endpoint(e: &scenario::model::Endpoint) -> Result<Endpoint, Unfit> {
         pasid_bits: e.pasid_bits as u8,
         silent: Which::Never,
     })
+}
+
+#[cfg(test)]
+mod test {
+    use crate::machine::{Machine, Size};
+
+    #[test]
+    fn register_pages_that_no_plan_has_are_refused() {
+        let size = Size { cpus: 1, memory_bytes: 1 << 30, virtualization: false };
+        for (idr, refused) in [("", false), ("idr1 = 0x8def_5510", true), ("idr0 = 0x085f_f69b", true)] {
+            let text = format!("title = \"x\"\n[psmmu.smmu0]\n{idr}\n[endpoint.nvme0]\nkind = \"nvme\"\n");
+            let machine = Machine::of_text("x.toml", &text, size);
+            let why = machine.err().map(|why| why.to_string());
+            assert_eq!(why.is_some_and(|why| why.contains("VATOS")), refused, "{idr}");
+        }
+    }
 }

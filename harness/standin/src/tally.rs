@@ -260,6 +260,7 @@ impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             CommandQueue::Main => f.write_str("CMDQ"),
+            CommandQueue::Ecmdq(queue) => write!(f, "ECMDQ{queue}"),
             CommandQueue::Vcmdq { queue, vintf, logical } => {
                 write!(f, "VINTF{vintf}.LVCMDQ{logical}=VCMDQ{queue}")
             }

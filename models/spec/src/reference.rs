@@ -7,9 +7,11 @@ use crate::cmdqv::vintf::SidSlot;
 use crate::cmdqv::{Config, QueuePage0, QueuePage1, Vintf};
 use crate::layout::Layout;
 use crate::regs::{Access, Block, FieldDesc, RegDesc};
+use crate::smmu::atos::{Failed, Found};
 use crate::smmu::descriptor::{Leaf1, Leaf2, Table};
 use crate::smmu::{
-    Cd, Command, EventNumber, EventRecord, L1Cd, L1Std, Opcode, Page0, Page1, PageRequest, Ste, pmcg,
+    Cd, Command, ControlPage, Ecmdq, EventNumber, EventRecord, L1Cd, L1Std, Opcode, Page0, Page1,
+    PageRequest, Ste, Vatos, pmcg,
 };
 use crate::smmuv2::{Attributes, Bank, Global, Stream};
 
@@ -30,6 +32,8 @@ pub struct Page {
 pub const PAGES: &[Page] = &[
     page("smmuv3-page0", "SMMUv3 register page 0", "IHI 0070, 6.3. At the base of the SMMU.", &[registers::<Page0>]),
     page("smmuv3-page1", "SMMUv3 register page 1", "IHI 0070, 6.2. 64KB above page 0. The same offsets of page 0 are aliases.", &[registers::<Page1>]),
+    page("smmuv3-ecmdq", "Enhanced command queues", "IHI 0070, 3.5.6. What page 0 says of control page `n` is at 0x4000 + 32 `n`. A control page is 64KB; queue `q` of the 2^LOG2NUMQ in it is at `q` × (64KB >> LOG2NUMQ).", &[registers::<ControlPage>, registers::<Ecmdq>]),
+    page("smmuv3-vatos", "Address translation operations", "IHI 0070, chapter 9. The VATOS page is 64KB × (2 + BA_VATOS) above page 0; the registers of GATOS are in page 0. PAR of either is one of the structures here.", &[registers::<Vatos>, structure::<Found>, structure::<Failed>]),
     page("stream-table", "Stream table", "IHI 0070, 5.1 and 5.2. Structures in memory, little-endian.", &[structure::<L1Std>, structure::<Ste>]),
     page("context-descriptor", "Context descriptor", "IHI 0070, 5.3 and 5.4. Structures in memory, little-endian.", &[structure::<L1Cd>, structure::<Cd>]),
     page("descriptors", "Translation table descriptors", "VMSAv8-64, DDI 0487, D8.3.", &[structure::<Table>, structure::<Leaf1>, structure::<Leaf2>]),

@@ -44,7 +44,7 @@ impl Source {
             Self::Vendor => "engineers of the vendor said so in public",
             Self::GpuDriver => "the vendor's open GPU driver relies on it",
             Self::Architecture => "the SMMUv3 architecture asks it of the SMMU's own queue",
-            Self::Inferred => "no source says so; inferred",
+            Self::Inferred => "no source says so, it is inferred",
         }
     }
 }

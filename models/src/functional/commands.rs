@@ -6,12 +6,15 @@ use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, Data, PhysAddr};
 use crate::cmdqv::{Cmdqv, Effect};
 use crate::dma::AtcInvalidate;
+use crate::psmmu::is_off;
 use crate::record::{CommandQueue, Record};
 use crate::smmu::Scope;
-use crate::smmu::arbiter::{Grant, Limits};
+use crate::smmu::arbiter::Grant;
+use crate::smmu::command_queue::Head;
 use crate::smmu::engine::{Issued, Signal, Work};
 use crate::smmu::interrupts::{Raise, Source};
 use crate::smmu::lint;
+use crate::smmu::ports::Port;
 
 impl FunctionalSmmu {
     /// Lets the CMDQV react, and answers what it wants until it wants nothing.
@@ -63,48 +66,68 @@ impl FunctionalSmmu {
             return;
         }
         loop {
-            self.fetch_main(around);
+            self.fetch(around);
             self.find_ready();
-            let limits = self.cmdqv.as_ref().map_or(Limits::NONE, Cmdqv::limits);
+            let limits = self.cmdqv.as_ref().map_or(self.ports.limits(), Cmdqv::limits);
             match self.arbiter.next(&self.ready, limits) {
                 None => break,
                 // All that was issued before is complete; of what is held back software knows nothing yet.
                 Some(Grant::Sync(_)) => self.metrics.inserted_syncs += 1,
-                Some(Grant::Take(0)) => self.take_main(around),
-                Some(Grant::Take(port)) => self.take_from_cmdqv(port, around),
+                Some(Grant::Take(port)) => self.take(port, around),
             }
         }
         self.kicked = false;
     }
 
-    fn fetch_main(&mut self, around: &mut impl Surroundings) {
+    fn fetch(&mut self, around: &mut impl Surroundings) {
         if let Some(wanted) = self.main.wants_fetch(&self.registers) {
             let aborted = self.triggers.fetch.strikes();
             self.metrics.command_fetches += 1;
             self.main.fetched(wanted.ticket, fetch(wanted.addr, wanted.len, aborted, around));
+        }
+        while let Some((queue, wanted)) = self.ecmdqs.wants_fetch(&self.registers) {
+            let aborted = self.triggers.fetch.strikes();
+            self.metrics.command_fetches += 1;
+            let result = fetch(wanted.addr, wanted.len, aborted, around);
+            self.ecmdqs.fetched(queue, wanted.ticket, result, &self.registers);
         }
     }
 
     fn find_ready(&mut self) {
         let main = self.main.is_ready(&self.registers);
         if let Some(cmdqv) = &self.cmdqv {
-            self.ready[1..].copy_from_bitslice(cmdqv.ready_queues());
+            self.ready[1..=self.ports.vcmdqs].copy_from_bitslice(cmdqv.ready_queues());
         }
+        self.ready[self.ports.first_ecmdq()..].copy_from_bitslice(self.ecmdqs.ready());
         self.ready.set(0, main);
     }
 
-    fn take_main(&mut self, around: &mut impl Surroundings) {
-        let head = self.main.take(&self.registers).expect("the main queue is ready");
-        let Ok(raw) = head.command else {
-            return self.stop_main(head.index, CommandError::CERROR_ABT, None, around);
-        };
-        let queue = CommandQueue::Main;
-        self.execute(&Issued { port: 0, queue, index: head.index, raw, executed: raw }, around);
+    /// Takes the head of a ready queue and executes it.
+    fn take(&mut self, port: usize, around: &mut impl Surroundings) {
+        match self.ports.of(port) {
+            Port::Main => {
+                let head = self.main.take(&self.registers).expect("the main queue is ready");
+                self.execute_head(port, CommandQueue::Main, head, around);
+            }
+            Port::Ecmdq(queue) => {
+                let head = self.ecmdqs.take(queue, &self.registers).expect("the queue is ready");
+                self.execute_head(port, CommandQueue::Ecmdq(queue as u16), head, around);
+            }
+            Port::Vcmdq(queue) => self.take_from_cmdqv(port, queue, around),
+        }
     }
 
-    fn take_from_cmdqv(&mut self, port: usize, around: &mut impl Surroundings) {
+    fn execute_head(&mut self, port: usize, queue: CommandQueue, head: Head, around: &mut impl Surroundings) {
+        let Head { index, command } = head;
+        match command {
+            Ok(raw) => self.execute(&Issued { port, queue, index, raw, executed: raw }, around),
+            Err(Abort) => self.stop(queue, index, CommandError::CERROR_ABT, None, around),
+        }
+    }
+
+    fn take_from_cmdqv(&mut self, port: usize, queue: u16, around: &mut impl Surroundings) {
         let cmdqv = self.cmdqv.as_mut().expect("a queue of the CMDQV is ready");
-        let taken = cmdqv.take(port as u16 - 1);
+        let taken = cmdqv.take(queue);
         self.answer_cmdqv(around);
         if let Some(taken) = taken {
             let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
@@ -200,8 +223,8 @@ impl FunctionalSmmu {
             Ok(())
         } else {
             self.release(port, around);
-            let cmdqv = self.cmdqv.as_ref();
-            self.engine.take_timeouts(port, |port| is_off(cmdqv, port))
+            let (cmdqv, ports) = (self.cmdqv.as_ref(), self.ports);
+            self.engine.take_timeouts(port, |port| is_off(cmdqv, ports, port))
         };
         self.retire(command, result, around);
         if result.is_err() {
@@ -228,35 +251,42 @@ impl FunctionalSmmu {
             self.lint(lint::of_command(&executed, &self.control), around);
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
-        match (port, result) {
-            (0, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
-            (0, Err(code)) => self.stop_main(index, code, Some(raw), around),
-            (port, result) => {
+        match (self.ports.of(port), result) {
+            (Port::Main, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
+            (Port::Ecmdq(queue), Ok(())) => {
+                let has_room = self.ecmdqs.retire(queue, Ok(()), &mut self.registers);
+                self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+            }
+            (Port::Main | Port::Ecmdq(_), Err(code)) => self.stop(queue, index, code, Some(raw), around),
+            (Port::Vcmdq(queue), result) => {
                 let cmdqv = self.cmdqv.as_mut().expect("the command came from the CMDQV");
-                cmdqv.retire(port as u16 - 1, result);
+                cmdqv.retire(queue, result);
                 self.answer_cmdqv(around);
             }
         }
     }
 
-    fn stop_main(
+    /// One of the SMMU's queues stops at the command that was taken.
+    fn stop(
         &mut self,
+        queue: CommandQueue,
         index: u32,
         code: CommandError,
         raw: Option<Command>,
         around: &mut impl Surroundings,
     ) {
         self.metrics.command_errors += 1;
-        self.main.retire(Err(code), &mut self.registers);
-        let (smmu, queue) = (self.smmu(), CommandQueue::Main);
+        let error = if let CommandQueue::Ecmdq(queue) = queue {
+            self.ecmdqs.retire(queue.into(), Err(code), &mut self.registers);
+            GlobalError::CMDQP_ERR
+        } else {
+            self.main.retire(Err(code), &mut self.registers);
+            GlobalError::CMDQ_ERR
+        };
+        let smmu = self.smmu();
         around.record(Record::CommandError { smmu, queue, index, code: code.0, raw });
-        self.global_error(GlobalError::CMDQ_ERR, around);
+        self.global_error(error, around);
     }
-}
-
-/// Whether a queue is a VCMDQ that is disabled. What it has left behind is completed by the SMMU's own queue.
-pub(super) fn is_off(cmdqv: Option<&Cmdqv>, port: usize) -> bool {
-    port > 0 && cmdqv.is_some_and(|c| !c.is_enabled(port as u16 - 1))
 }
 
 /// Reads queue entries.

@@ -7,8 +7,12 @@ use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, Data, PhysAddr};
 use crate::psmmu::Triggers;
 use crate::record::{Record, Updater};
+use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
-use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_at_once};
+use crate::smmu::pmcg::Seen;
+use crate::smmu::{
+    AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_at_once, translate_observed,
+};
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
 const PAGE: u64 = 4096;
@@ -262,6 +266,27 @@ impl FunctionalSmmu {
         answer
     }
 
+    /// Software has started an operation; it is over on return.
+    pub(super) fn operate(&mut self, group: Group, around: &mut impl Surroundings) {
+        let par = match self.registers.operation(group) {
+            Ok(request) => self.perform(request, around),
+            Err(par) => par,
+        };
+        self.registers.finish_operation(group, par);
+    }
+
+    fn perform(&mut self, request: Request, around: &mut impl Surroundings) -> u64 {
+        let (Outcome::Operation(answer), RequestKind::Operation(lookup)) =
+            (self.translate(request, around), request.kind)
+        else {
+            unreachable!("an operation ends with an answer")
+        };
+        if let Answer::Found { addr, size_log2, filled: true, .. } = answer {
+            around.record(Record::filled(self.smmu(), request.sid, request.addr, addr, size_log2));
+        }
+        atos::par(&lookup, &answer)
+    }
+
     /// The next stalled transaction that goes on or has ended, oldest first. To be asked after every register write.
     pub fn resumed(&mut self) -> Option<Resumed> {
         self.resumed.pop_front()
@@ -269,14 +294,26 @@ impl FunctionalSmmu {
 
     pub(super) fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
         let smmu = self.smmu();
-        let Self { triggers, metrics, control, caches, .. } = self;
-        let mut walk = Walk { smmu, request, triggers, around, reads: 0, updates: 0 };
-        let (outcome, missed) = translate_at_once(request, control, caches, &mut walk);
+        let Self { triggers, metrics, control, caches, monitors, .. } = self;
+        let mut walk = Walk { smmu, request, triggers, around: &mut *around, reads: 0, updates: 0 };
+        let mut overflows = Vec::new();
+        let (outcome, missed) = match monitors.as_mut().filter(|m| m.is_counting()) {
+            None => translate_at_once(request, control, caches, &mut walk),
+            Some(monitors) => {
+                let (mut seen, mut before) = (Seen::default(), caches.stats);
+                translate_observed(request, control, caches, &mut walk, |translation, step, stats| {
+                    let raised = monitors.step(&mut seen, translation, step, stats.since(&before));
+                    before = *stats;
+                    overflows.extend(raised.any().then_some(raised));
+                })
+            }
+        };
         metrics.walk_reads += walk.reads;
         metrics.walk_updates += walk.updates;
         metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
         let lints = std::mem::take(&mut caches.lints);
         self.lint(lints, around);
+        overflows.into_iter().for_each(|raised| self.raise_overflows(raised, around));
         outcome
     }
 
@@ -318,7 +355,9 @@ impl FunctionalSmmu {
                 Ok(None)
             }
             Outcome::Stall { event } => Err(self.stall(id, part, event, begun, around)),
-            Outcome::Ats { .. } | Outcome::Ppar { .. } => unreachable!("nothing is accessed then"),
+            Outcome::Ats { .. } | Outcome::Ppar { .. } | Outcome::Operation(_) => {
+                unreachable!("nothing is accessed then")
+            }
         }
     }
 

@@ -6,9 +6,8 @@
 //! next command of any queue is taken. The same batch once more does not count as that, because drivers for silicon with
 //! [an erratum](crate::cmdqv::knobs::RepeatInvalidations) send each batch twice.
 
-use super::commands::is_off;
 use super::{FunctionalSmmu, Surroundings};
-use crate::psmmu::Which;
+use crate::psmmu::{Which, is_off};
 use crate::smmu::engine::Work;
 
 /// Most that are held back: a guest that never sends a CMD_SYNC must not fill memory.
@@ -64,8 +63,8 @@ impl FunctionalSmmu {
 
     /// Does what a good CMD_SYNC of this queue waits for.
     pub(super) fn release(&mut self, port: usize, around: &mut impl Surroundings) {
-        let cmdqv = self.cmdqv.as_ref();
-        let waits_for = |of: usize| of == port || (port == 0 && is_off(cmdqv, of));
+        let (cmdqv, ports) = (self.cmdqv.as_ref(), self.ports);
+        let waits_for = |of: usize| of == port || (port == 0 && is_off(cmdqv, ports, of));
         let due: Vec<_> = self.held.0.extract_if(.., |w| waits_for(w.port)).collect();
         self.do_held(&due, around);
     }

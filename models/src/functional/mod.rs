@@ -19,6 +19,7 @@ mod events;
 mod held;
 mod mmio;
 mod pages;
+mod pmcg;
 #[cfg(test)]
 mod test;
 
@@ -37,8 +38,11 @@ use crate::psmmu::{Metrics, PsmmuConfig, PsmmuFaults, Triggers};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
 use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::Engine;
 use crate::smmu::event_queue::EventQueue;
+use crate::smmu::pmcg::Pmcgs;
+use crate::smmu::ports::Ports;
 use crate::smmu::pri_queue::PriQueue;
 use crate::smmu::registers::Registers;
 use crate::smmu::stalls::Stalls;
@@ -92,10 +96,13 @@ pub struct FunctionalSmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Pmcgs>,
     /// Handshakes of a VINTF that a fault keeps from being enabled.
     stuck: Vec<Ticket>,
 
     main: CommandQueue,
+    ecmdqs: Ecmdqs,
+    ports: Ports,
     arbiter: Arbiter,
     engine: Engine,
     /// Present where invalidations must be repeated.
@@ -121,7 +128,7 @@ impl FunctionalSmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let registers = Registers::new(Features::new(config.idr)?);
         let cmdqv = match &config.cmdqv {
@@ -133,7 +140,9 @@ impl FunctionalSmmu {
             }
             None => None,
         };
-        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let vcmdqs = config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let ports = Ports { vcmdqs, ecmdqs: registers.ecmdqs() };
+        let count = ports.count();
         let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
         let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
         let mut this = Self {
@@ -141,12 +150,15 @@ impl FunctionalSmmu {
             caches: Caches::new(&config.caches),
             registers,
             cmdqv,
+            monitors: config.pmcg.as_ref().map(Pmcgs::new).transpose()?,
             stuck: Vec::new(),
             main: CommandQueue::default(),
+            ecmdqs: Ecmdqs::new(ports.ecmdqs),
+            ports,
             arbiter: Arbiter::default(),
-            engine: Engine::new(ports),
-            repeats: erratum.then(|| Repeats::new(ports)),
-            ready: BitVec::repeat(false, ports),
+            engine: Engine::new(count),
+            repeats: erratum.then(|| Repeats::new(count)),
+            ready: BitVec::repeat(false, count),
             kicked: false,
             atc_next: 0,
             held: Held::default(),
@@ -195,7 +207,9 @@ impl FunctionalSmmu {
     }
     /// Everything counted, by name; without latencies.
     pub fn metrics(&self) -> Vec<(String, u64)> {
-        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false)
+        let mut rows = self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false);
+        rows.extend(self.monitors.as_ref().map(Pmcgs::rows).unwrap_or_default());
+        rows
     }
 
     /// Changes what goes wrong, from now on.

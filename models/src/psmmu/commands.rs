@@ -8,10 +8,12 @@ use crate::cmdqv::{Cmdqv, Effect};
 use crate::dma::AtcInvalidate;
 use crate::record::{CommandQueue, Record};
 use crate::smmu::Scope;
-use crate::smmu::arbiter::{Grant, Limits};
+use crate::smmu::arbiter::Grant;
+use crate::smmu::command_queue::Head;
 use crate::smmu::engine::{Issued, Progress, Signal, Sync, Work};
 use crate::smmu::interrupts::{Raise, Source};
 use crate::smmu::lint;
+use crate::smmu::ports::{Port, Ports};
 
 /// The command in the engine, and what it means.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +64,7 @@ impl Psmmu {
         self.fetch(cx);
         while self.executing.is_none() {
             self.find_ready();
-            let limits = self.cmdqv.as_ref().map_or(Limits::NONE, Cmdqv::limits);
+            let limits = self.cmdqv.as_ref().map_or(self.ports.limits(), Cmdqv::limits);
             match self.arbiter.next(&self.ready, limits) {
                 None => return,
                 Some(Grant::Sync(port)) => {
@@ -90,14 +92,22 @@ impl Psmmu {
                 cx,
             );
         }
+        while let Some((queue, fetch)) = self.ecmdqs.wants_fetch(&self.registers) {
+            let aborted = self.triggers.fetch.strikes();
+            let pending = Pending::EcmdqFetch { queue, ticket: fetch.ticket, aborted };
+            self.metrics.command_fetches += 1;
+            let when = cx.now + self.config.timing.fetch;
+            self.send(when, fetch.addr, Op::Read { len: fetch.len }, pending, cx);
+        }
     }
 
     fn find_ready(&mut self) {
         let main = self.main.is_ready(&self.registers);
         self.ready.set(0, main);
         if let Some(cmdqv) = &self.cmdqv {
-            self.ready[1..].copy_from_bitslice(cmdqv.ready_queues());
+            self.ready[1..=self.ports.vcmdqs].copy_from_bitslice(cmdqv.ready_queues());
         }
+        self.ready[self.ports.first_ecmdq()..].copy_from_bitslice(self.ecmdqs.ready());
         if self.engine.syncs() > 0 {
             for port in 0..self.ready.len() {
                 if self.engine.is_blocked(port) {
@@ -109,27 +119,45 @@ impl Psmmu {
 
     /// Takes the head of a ready queue into the engine.
     fn take(&mut self, port: usize, cx: &mut Context) {
-        let executing = if port == 0 {
-            let head = self.main.take(&self.registers).expect("the main queue is ready");
-            let Ok(raw) = head.command else {
-                self.stop_main(head.index, CommandError::CERROR_ABT, None, cx);
-                return;
-            };
-            let command = Issued { port, queue: CommandQueue::Main, index: head.index, raw, executed: raw };
-            Executing { command, work: self.triggers.decode(&raw, command.queue, &self.control) }
-        } else {
-            let mut taken = None;
-            self.with_cmdqv(cx, |cmdqv| taken = cmdqv.take(port as u16 - 1));
-            let Some(taken) = taken else { return };
-            let work = self.triggers.decode(&taken.executed, taken.queue, &self.control);
-            let (queue, index, raw, executed) = (taken.queue, taken.index, taken.raw, taken.executed);
-            Executing { command: Issued { port, queue, index, raw, executed }, work }
+        let issued = match self.ports.of(port) {
+            Port::Main => {
+                let head = self.main.take(&self.registers).expect("the main queue is ready");
+                self.issue(port, CommandQueue::Main, head, cx)
+            }
+            Port::Ecmdq(queue) => {
+                let head = self.ecmdqs.take(queue, &self.registers).expect("the queue is ready");
+                self.issue(port, CommandQueue::Ecmdq(queue as u16), head, cx)
+            }
+            Port::Vcmdq(queue) => {
+                let mut taken = None;
+                self.with_cmdqv(cx, |cmdqv| taken = cmdqv.take(queue));
+                taken.map(|t| Issued {
+                    port,
+                    queue: t.queue,
+                    index: t.index,
+                    raw: t.raw,
+                    executed: t.executed,
+                })
+            }
         };
+        let Some(command) = issued else { return };
+        let work = self.triggers.decode(&command.executed, command.queue, &self.control);
+        let executing = Executing { command, work };
         let cost = self.config.timing.command(&executing.work);
         let is_sync = executing.command.executed.op() == Opcode::SYNC;
         self.arbiter.served(is_sync, self.config.timing.clocks(cost));
         self.executing = Some(executing);
         cx.wake(cost, In::Wake(Wake::Executed));
+    }
+
+    /// The command at the head of one of the SMMU's queues; none if its read was aborted, which stops the queue.
+    fn issue(&mut self, port: usize, queue: CommandQueue, head: Head, cx: &mut Context) -> Option<Issued> {
+        let Head { index, command } = head;
+        if let Ok(raw) = command {
+            return Some(Issued { port, queue, index, raw, executed: raw });
+        }
+        self.stop(queue, index, CommandError::CERROR_ABT, None, cx);
+        None
     }
 
     /// The engine is done with its command.
@@ -193,26 +221,38 @@ impl Psmmu {
             self.lint(lint::of_command(&executed, &self.control), cx);
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
-        match (port, result) {
-            (0, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
-            (0, Err(code)) => self.stop_main(index, code, Some(raw), cx),
-            (port, result) => self.with_cmdqv(cx, |cmdqv| cmdqv.retire(port as u16 - 1, result)),
+        match (self.ports.of(port), result) {
+            (Port::Main, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
+            (Port::Ecmdq(queue), Ok(())) => {
+                let has_room = self.ecmdqs.retire(queue, Ok(()), &mut self.registers);
+                self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+            }
+            (Port::Main | Port::Ecmdq(_), Err(code)) => self.stop(queue, index, code, Some(raw), cx),
+            (Port::Vcmdq(queue), result) => self.with_cmdqv(cx, |cmdqv| cmdqv.retire(queue, result)),
         }
         self.kicked = true;
     }
 
-    fn stop_main(
+    /// One of the SMMU's queues stops at the command that was taken.
+    fn stop(
         &mut self,
+        queue: CommandQueue,
         index: u32,
         code: CommandError,
         raw: Option<spec::smmu::Command>,
         cx: &mut Context,
     ) {
         self.metrics.command_errors += 1;
-        self.main.retire(Err(code), &mut self.registers);
-        let (smmu, queue) = (self.smmu(), CommandQueue::Main);
+        let error = if let CommandQueue::Ecmdq(queue) = queue {
+            self.ecmdqs.retire(queue.into(), Err(code), &mut self.registers);
+            GlobalError::CMDQP_ERR
+        } else {
+            self.main.retire(Err(code), &mut self.registers);
+            GlobalError::CMDQ_ERR
+        };
+        let smmu = self.smmu();
         cx.note(Record::CommandError { smmu, queue, index, code: code.0, raw });
-        self.global_error(GlobalError::CMDQ_ERR, cx);
+        self.global_error(error, cx);
     }
 
     /// Starts the last leg of every CMD_SYNC that has nothing left to wait for.
@@ -223,8 +263,8 @@ impl Psmmu {
                 commits: self.events.commits(),
                 settled: self.events.settled(),
             };
-            let cmdqv = self.cmdqv.as_ref();
-            let is_off = |port: usize| port > 0 && cmdqv.is_some_and(|c| !c.is_enabled(port as u16 - 1));
+            let (cmdqv, ports) = (self.cmdqv.as_ref(), self.ports);
+            let is_off = |port: usize| is_off(cmdqv, ports, port);
             let Some((port, sync, result)) = self.engine.complete(progress, is_off) else { return };
             self.kicked = true;
             if sync.command.is_some() {
@@ -304,5 +344,13 @@ impl Psmmu {
             }
             self.atc_done(tag, true);
         }
+    }
+}
+
+/// Whether a queue is a VCMDQ that is disabled. What it has left behind is completed by the SMMU's own queue.
+pub(crate) fn is_off(cmdqv: Option<&Cmdqv>, ports: Ports, port: usize) -> bool {
+    match (ports.of(port), cmdqv) {
+        (Port::Vcmdq(queue), Some(cmdqv)) => !cmdqv.is_enabled(queue),
+        _ => false,
     }
 }

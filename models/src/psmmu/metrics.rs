@@ -10,14 +10,16 @@ use super::Psmmu;
 use crate::cmdqv::Cmdqv;
 use crate::smmu::caches::{CacheStats, Hits};
 use crate::smmu::event_queue::Verdict;
+use crate::smmu::ports::{Port, Ports};
 
 /// Counters and latencies since reset.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Commands executed, by opcode.
     pub commands: BTreeMap<u8, u64>,
-    /// Commands executed, by queue: 0 the SMMU's own, 1 and up the VCMDQs.
+    /// Commands executed, by queue: 0 the SMMU's own, 1 and up the VCMDQs, then the enhanced command queues.
     pub by_queue: Vec<u64>,
+    ports: Ports,
     /// Reads of queue entries.
     pub command_fetches: u64,
     /// Times that a queue stopped.
@@ -27,7 +29,7 @@ pub struct Metrics {
     /// From the issue of a CMD_SYNC until CONS passes it.
     pub sync_latency: Latency,
     pub(super) syncs_started: BTreeMap<usize, Time>,
-    /// Wake-up events of CMD_SYNC (SIG_SEV).
+    /// Wake-up events: of CMD_SYNC (SIG_SEV), and of enhanced command queues that have room again.
     pub wake_events: u64,
     /// Invalidations that a fault of the environment or an erratum swallowed.
     pub invalidations_dropped: u64,
@@ -90,8 +92,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(ports: usize) -> Self {
-        Self { by_queue: vec![0; ports], ..Self::default() }
+    pub(crate) fn new(ports: Ports) -> Self {
+        Self { by_queue: vec![0; ports.count()], ports, ..Self::default() }
     }
     pub(crate) fn count_command(&mut self, port: usize, op: Opcode) {
         *self.commands.entry(op.0).or_default() += 1;
@@ -129,9 +131,10 @@ impl Metrics {
             row(&format!("commands.{}", Opcode(*op)), *n);
         }
         for (port, n) in m.by_queue.iter().enumerate().filter(|(_, n)| **n > 0) {
-            match port {
-                0 => row("queue.main.commands", *n),
-                _ => row(&format!("queue.vcmdq{}.commands", port - 1), *n),
+            match m.ports.of(port) {
+                Port::Main => row("queue.main.commands", *n),
+                Port::Vcmdq(queue) => row(&format!("queue.vcmdq{queue}.commands"), *n),
+                Port::Ecmdq(queue) => row(&format!("queue.ecmdq{queue}.commands"), *n),
             }
         }
         for (name, value) in [
@@ -223,6 +226,13 @@ impl Psmmu {
 
     /// Everything counted, by name. Latencies are in picoseconds; queues without commands are left out.
     pub fn metrics(&self) -> Vec<(String, u64)> {
-        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), true)
+        let mut rows = self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), true);
+        rows.extend(self.pmcg_rows());
+        rows
+    }
+
+    /// What the counters of the performance monitors hold, by name.
+    pub(crate) fn pmcg_rows(&self) -> Vec<(String, u64)> {
+        self.monitors.as_ref().map(|m| m.groups.rows()).unwrap_or_default()
     }
 }

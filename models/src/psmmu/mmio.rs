@@ -7,9 +7,10 @@ use spec::smmu::{GlobalError, Page0};
 use super::{Context, In, Out, Psmmu, Wake};
 use crate::bus::{Abort, Data, Op, Transaction};
 use crate::record::Record;
+use crate::smmu::atos::Group;
 use crate::smmu::interrupts::Source;
 use crate::smmu::lint::Lints;
-use crate::smmu::registers::{self, Change, WINDOW, Write};
+use crate::smmu::registers::{Change, Write};
 
 impl Psmmu {
     /// An access to the register pages or to the CMDQV's region.
@@ -17,10 +18,12 @@ impl Psmmu {
         let offset = transaction.addr.wrapping_sub(self.config.smmu_base);
         let cmdqv = self.config.cmdqv.as_ref().map(|(base, _)| transaction.addr.wrapping_sub(*base));
         let size = self.cmdqv.as_ref().map_or(0, crate::cmdqv::Cmdqv::size);
-        let result = if offset < WINDOW {
+        let result = if offset < self.config.idr.window() {
             self.access_smmu(offset as u32, &transaction.op, cx)
         } else if let Some(offset) = cmdqv.filter(|&offset| offset < size) {
             self.access_cmdqv(offset, &transaction.op, cx)
+        } else if let Some(place) = self.config.pmcg.and_then(|pmcg| pmcg.place(transaction.addr)) {
+            self.access_pmcg(place, &transaction.op, cx)
         } else {
             Err(Abort)
         };
@@ -34,12 +37,12 @@ impl Psmmu {
         match op {
             Op::Read { len } => {
                 self.metrics.register_reads += 1;
-                self.lint(registers::of_access(offset, usize::from(*len)), cx);
+                self.lint(self.registers.lints_of_access(offset, usize::from(*len)), cx);
                 Ok(answer(self.registers.read(offset, usize::from(*len)), *len))
             }
             Op::Write(data) => {
                 self.metrics.register_writes += 1;
-                self.lint(registers::of_access(offset, data.len()), cx);
+                self.lint(self.registers.lints_of_access(offset, data.len()), cx);
                 let writes = self.registers.write(offset, data.len(), data.value());
                 writes.into_iter().flatten().for_each(|write| self.changed(write, cx));
                 Ok(Data::EMPTY)
@@ -86,11 +89,27 @@ impl Psmmu {
                 self.main.produced(&self.registers);
                 self.kicked = true;
             }
+            Change::Ecmdq(queue) => {
+                self.ecmdqs.written(queue, &self.registers);
+                if self.registers.ecmdq(queue).is_changing() {
+                    wake(Wake::Ecmdq(queue), cx);
+                }
+                self.kicked = true;
+            }
+            Change::Operation(group) => self.operate(group, cx),
             Change::EventCons => self.retry_unrecorded(cx.now),
             Change::Acknowledged(bits) => {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;
                 self.retry_unrecorded(cx.now);
             }
+        }
+    }
+
+    /// Tells observers what is wrong with structures that were read.
+    pub(super) fn lint_structures(&mut self, cx: &mut Context) {
+        if !self.caches.lints.is_empty() {
+            let lints = std::mem::take(&mut self.caches.lints);
+            self.lint(lints, cx);
         }
     }
 
@@ -107,6 +126,21 @@ impl Psmmu {
         if self.draining_irq != 0 {
             self.drain_irq_ctrl(cx);
         }
+        if !self.draining_ecmdqs.is_empty() {
+            self.drain_ecmdqs(cx);
+        }
+    }
+
+    /// ENACK follows, unless a queue is to be disabled in the middle of a command.
+    fn drain_ecmdqs(&mut self, cx: &mut Context) {
+        let ecmdqs = &self.ecmdqs;
+        let due: Vec<_> = self.draining_ecmdqs.extract_if(.., |queue| !ecmdqs.is_executing(*queue)).collect();
+        for queue in due {
+            let (offset, value) = self.registers.complete_ecmdq(queue);
+            self.ecmdqs.acknowledged(queue, &self.registers);
+            cx.note(Record::SmmuUpdated { smmu: self.smmu(), offset, value });
+            self.kicked = true;
+        }
     }
 
     fn drain_cr0(&mut self, cx: &mut Context) {
@@ -119,9 +153,12 @@ impl Psmmu {
         if due.eventqen() && !cr0.eventqen() && !self.events.is_idle() {
             held = held.with_eventqen(true);
         }
-        // SMMUEN=0 disables the PRI queue, too.
+        // SMMUEN=0 disables the PRI queue, too, and waits for operations of software.
         if !self.pages.is_written() {
             held = held.with_priqen(due.priqen() && !cr0.priqen()).with_smmuen(due.smmuen() && !cr0.smmuen());
+        }
+        if Group::ALL.iter().any(|group| self.registers.is_operating(*group)) {
+            held = held.with_smmuen(due.smmuen() && !cr0.smmuen());
         }
         let fields = due.0 & !held.0;
         self.draining = held.0;
@@ -178,7 +215,7 @@ impl Psmmu {
 }
 
 /// `len` bytes of an answer; what registers do not have is zero.
-fn answer(value: u64, len: u8) -> Data {
+pub(super) fn answer(value: u64, len: u8) -> Data {
     let mut bytes = [0; crate::bus::LINE];
     bytes[..8].copy_from_slice(&value.to_le_bytes());
     Data::new(&bytes[..usize::from(len)])

@@ -23,6 +23,7 @@ mod faults;
 mod metrics;
 mod mmio;
 mod pages;
+mod pmcg;
 mod tags;
 mod tbu;
 #[cfg(test)]
@@ -30,12 +31,13 @@ pub(crate) mod test;
 mod timing;
 mod window;
 
+pub(crate) use commands::is_off;
 pub(crate) use faults::Triggers;
 pub use faults::{PsmmuFaults, Which, WhichCommands};
 pub use metrics::Metrics;
 pub use timing::PsmmuTiming;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitvec::vec::BitVec;
 use sim::{Component, Cx, Time};
@@ -48,15 +50,20 @@ use crate::cmdqv::{Cmdqv, CmdqvConfig, Repeats, Ticket};
 use crate::dma::{AtcInvalidate, DmaCompletion, DmaRequest, PageResponse};
 use crate::record::Record;
 use crate::smmu::arbiter::Arbiter;
+use crate::smmu::atos::Group;
 use crate::smmu::command_queue::CommandQueue;
+use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::{Engine, Sync};
 use crate::smmu::event_queue::EventQueue;
 use crate::smmu::interrupts::{Lines, Source};
+use crate::smmu::pmcg::{PmcgConfig, Unit};
+use crate::smmu::ports::Ports;
 use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
 use self::pages::Pages;
+use self::pmcg::Monitors;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;
@@ -66,10 +73,12 @@ use self::window::Window;
 pub struct PsmmuConfig {
     /// Its number in the system.
     pub index: u16,
-    /// First byte of its register pages ([`crate::smmu::registers::WINDOW`] bytes).
+    /// First byte of its register pages ([`IdrProfile::window`] bytes).
     pub smmu_base: PhysAddr,
     /// The CMDQV block and the first byte of its region, if there is one.
     pub cmdqv: Option<(PhysAddr, CmdqvConfig)>,
+    /// The performance monitors, if there are any.
+    pub pmcg: Option<PmcgConfig>,
     /// ID registers.
     pub idr: IdrProfile,
     /// Sizes of the caches.
@@ -91,6 +100,7 @@ impl PsmmuConfig {
             index,
             smmu_base,
             cmdqv: None,
+            pmcg: None,
             idr: IdrProfile::default(),
             caches: CacheShape::default(),
             lines: Lines::default(),
@@ -135,6 +145,21 @@ pub enum Wake {
     Gbpa,
     /// A CONFIG write of the CMDQV has taken its time.
     Cmdqv(Ticket),
+    /// The Update of IRQ_CTRL of a counter group has taken its time.
+    PmcgIrqCtrl(Unit),
+    /// A counter of cycles may have overflowed.
+    PmcgOverflow,
+    /// The enable of this enhanced command queue has taken its time.
+    Ecmdq(usize),
+    /// An address translation operation of software has ended.
+    Operated {
+        /// Whose registers show it.
+        group: Group,
+        /// What they show.
+        par: u64,
+        /// Its number among what is in flight, if it got that far.
+        id: Option<u64>,
+    },
     /// The command in the engine has been executed.
     Executed,
     /// All that a CMD_SYNC waited for is over, and so is the round through the TBUs.
@@ -190,6 +215,8 @@ enum Pending {
     Access { id: u64, endpoint: u16, tag: u32, since: Time },
     /// Entries of the main command queue.
     CommandFetch { ticket: u32, aborted: bool },
+    /// Entries of an enhanced command queue.
+    EcmdqFetch { queue: usize, ticket: u32, aborted: bool },
     /// Entries of a VCMDQ.
     CmdqvFetch { ticket: Ticket, aborted: bool },
     /// CONS of a VCMDQ.
@@ -202,6 +229,8 @@ enum Pending {
     PageCheck { aborted: bool },
     /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
     Message { source: Source, port: Option<usize> },
+    /// The message of a counter group.
+    PmcgMessage(Unit),
 }
 
 /// An SMMUv3 with an optional CMDQV.
@@ -213,8 +242,11 @@ pub struct Psmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Monitors>,
 
     main: CommandQueue,
+    ecmdqs: Ecmdqs,
+    ports: Ports,
     arbiter: Arbiter,
     engine: Engine,
     executing: Option<Executing>,
@@ -239,6 +271,8 @@ pub struct Psmmu {
     /// Bits of CR0 and IRQ_CTRL whose Update waits for something to drain.
     draining: u64,
     draining_irq: u64,
+    /// Enhanced command queues whose ENACK waits for a command to end.
+    draining_ecmdqs: BTreeSet<usize>,
 
     tbu: Tbu,
     window: Window,
@@ -251,7 +285,7 @@ impl Psmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let features = Features::new(config.idr)?;
         let registers = Registers::new(features);
@@ -264,7 +298,9 @@ impl Psmmu {
             }
             None => None,
         };
-        let ports = 1 + config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let vcmdqs = config.cmdqv.as_ref().map_or(0, |(_, c)| c.vcmdqs());
+        let ports = Ports { vcmdqs, ecmdqs: registers.ecmdqs() };
+        let count = ports.count();
         let has_erratum = |c: &CmdqvConfig| c.knobs.repeat_invalidations == RepeatInvalidations::On;
         let erratum = config.cmdqv.as_ref().is_some_and(|(_, c)| has_erratum(c));
         let mut this = Self {
@@ -272,11 +308,13 @@ impl Psmmu {
             caches: Caches::new(&config.caches),
             registers,
             main: CommandQueue::default(),
+            ecmdqs: Ecmdqs::new(ports.ecmdqs),
+            ports,
             arbiter: Arbiter::default(),
-            engine: Engine::new(ports),
+            engine: Engine::new(count),
             executing: None,
-            repeats: erratum.then(|| Repeats::new(ports)),
-            ready: BitVec::repeat(false, ports),
+            repeats: erratum.then(|| Repeats::new(count)),
+            ready: BitVec::repeat(false, count),
             kicked: false,
             atc: BTreeMap::new(),
             atc_next: 0,
@@ -288,11 +326,13 @@ impl Psmmu {
             messages: BTreeMap::new(),
             draining: 0,
             draining_irq: 0,
+            draining_ecmdqs: BTreeSet::new(),
             tbu: Tbu::new(&config.timing),
             window: Window::default(),
             tags: Tags::new(),
             triggers: Triggers::new(&config.faults),
             metrics: Metrics::new(ports),
+            monitors: config.pmcg.as_ref().map(Monitors::new).transpose()?,
             cmdqv,
             config,
         };
@@ -329,6 +369,7 @@ impl Psmmu {
         self.tags.len() == 0
             && self.window.oldest() == self.window.next()
             && self.executing.is_none()
+            && !Group::ALL.iter().any(|group| self.registers.is_operating(*group))
             && self.engine.syncs() == 0
             && self.events.is_idle()
             && self.pages.is_idle()
@@ -358,6 +399,10 @@ impl Psmmu {
                 self.main.fetched(ticket, aborted(lost));
                 self.kicked = true;
             }
+            Pending::EcmdqFetch { queue, ticket, aborted: lost } => {
+                self.ecmdqs.fetched(queue, ticket, aborted(lost), &self.registers);
+                self.kicked = true;
+            }
             Pending::CmdqvFetch { ticket, aborted: lost } => {
                 let result = aborted(lost);
                 self.with_cmdqv(cx, |cmdqv| cmdqv.fetched(ticket, result));
@@ -372,6 +417,7 @@ impl Psmmu {
             Pending::Message { source, port } => {
                 self.message_done(source, port, response.result.is_err(), cx);
             }
+            Pending::PmcgMessage(unit) => self.pmcg_message_done(unit, response.result.is_err()),
         }
     }
 
@@ -385,9 +431,15 @@ impl Psmmu {
                 self.note_update(Page0::GBPA, self.registers.get::<GBPA>().0, cx);
             }
             Wake::Cmdqv(ticket) => self.with_cmdqv(cx, |cmdqv| cmdqv.handshake_done(ticket)),
+            Wake::Ecmdq(queue) => {
+                self.draining_ecmdqs.insert(queue);
+            }
+            Wake::Operated { group, par, id } => self.operated(group, par, id),
             Wake::Executed => self.executed(cx),
             Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
             Wake::AtcTimeout => self.atc_deadline(cx),
+            Wake::PmcgIrqCtrl(unit) => self.pmcg_irq_ctrl_due(unit),
+            Wake::PmcgOverflow => self.pmcg_alarm(cx),
         }
     }
 }
@@ -411,6 +463,7 @@ impl Component for Psmmu {
         self.write_page_request(cx);
         self.complete_syncs(cx);
         self.drain(cx);
+        self.drain_pmcgs(cx);
         if std::mem::take(&mut self.kicked) {
             self.serve(cx);
         }

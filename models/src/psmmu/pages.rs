@@ -11,6 +11,7 @@ use crate::dma::PageResponse;
 use crate::record::Record;
 use crate::smmu::interrupts::Source;
 use crate::smmu::output_queue::Verdict;
+use crate::smmu::pmcg::Seen;
 use crate::smmu::pri_queue::{Answer, PriQueue, overflow_response};
 use crate::smmu::{Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
@@ -21,6 +22,7 @@ struct Check {
     id: u64,
     request: PageRequest,
     translation: Translation,
+    seen: Seen,
     at: Time,
 }
 
@@ -116,7 +118,8 @@ impl Psmmu {
         let about = Request { ssid: Some(request.ssid() as u32), ..Request::read(request.sid() as u32, 0) };
         let translation = Translation::new(about.of_kind(RequestKind::PageRequest));
         let id = self.window.enter();
-        self.check(Check { id, request, translation, at: cx.now }, Input::Go, cx);
+        let seen = Seen::default();
+        self.check(Check { id, request, translation, seen, at: cx.now }, Input::Go, cx);
     }
 
     /// Memory has answered a look.
@@ -130,7 +133,13 @@ impl Psmmu {
     /// Goes on with a look until it ends or has to read.
     fn check(&mut self, mut check: Check, mut input: Input, cx: &mut Context) {
         loop {
-            match check.translation.resume(&self.control, &mut self.caches, input) {
+            let before = self.before_counting();
+            let step = check.translation.resume(&self.control, &mut self.caches, input);
+            self.lint_structures(cx);
+            if let Some(before) = before {
+                self.count(&mut check.seen, &check.translation, &step, &before, cx);
+            }
+            match step {
                 Step::Lookup(unit) => {
                     check.at += self.config.timing.lookup(unit);
                     input = Input::Go;

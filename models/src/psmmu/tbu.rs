@@ -2,27 +2,51 @@
 //!
 //! A hit is translated and forwarded in one reaction and holds no slot. A miss holds a translation slot until its
 //! translation has ended; a later miss of the same page waits for it and then starts over; hits pass. A transaction that
-//! finds no free slot waits outside, in order.
+//! finds no free slot waits outside, in order. Address translation operations of software come the same way.
 
 use std::collections::VecDeque;
 
 use sim::Time;
 use spec::smmu::EventRecord;
 
-use super::{Context, Out, Pending, Psmmu, PsmmuTiming, Update};
+use super::{Context, In, Out, Pending, Psmmu, PsmmuTiming, Update, Wake};
 use crate::bus::{Abort, Data, Op};
 use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
+use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
+use crate::smmu::pmcg::Seen;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{
+    AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit,
+};
 
-/// A transaction that is being translated.
+/// Who waits for a translation.
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    /// A device with its transaction.
+    Device(DmaRequest),
+    /// Software with an operation of this group.
+    Software(Group, Request),
+}
+
+impl Client {
+    fn request(&self) -> Request {
+        match self {
+            Self::Device(dma) => request_of(dma),
+            Self::Software(_, request) => *request,
+        }
+    }
+}
+
+/// A transaction, or an operation of software, that is being translated.
 #[derive(Debug)]
 struct Flight {
     id: u64,
-    request: DmaRequest,
+    client: Client,
     translation: Translation,
+    /// What has been counted of it.
+    seen: Seen,
     /// When the endpoint's request arrived.
     since: Time,
     /// When the translation began.
@@ -33,6 +57,17 @@ struct Flight {
     missed: bool,
     /// It holds a walk slot.
     walks: bool,
+}
+
+impl Flight {
+    fn request(&self) -> &Request {
+        self.translation.request()
+    }
+    /// The transaction, where only one comes.
+    fn device(&self) -> &DmaRequest {
+        let Client::Device(dma) = &self.client else { unreachable!("software accesses nothing") };
+        dma
+    }
 }
 
 /// Why a flight is parked.
@@ -53,10 +88,10 @@ struct Stalled {
     since: Time,
 }
 
-/// A transaction to be translated.
+/// What is to be translated.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
-    request: DmaRequest,
+    client: Client,
     since: Time,
     at: Time,
 }
@@ -108,14 +143,17 @@ impl Tbu {
         self.slots[slot].take().expect("the slot is in use")
     }
     /// Whether an older miss is translating the same page.
-    fn is_page_busy(&self, request: &DmaRequest) -> bool {
-        self.slots.iter().flatten().any(|(flight, _)| flight.missed && is_same_page(&flight.request, request))
+    fn is_page_busy(&self, request: &Request) -> bool {
+        self.slots
+            .iter()
+            .flatten()
+            .any(|(flight, _)| flight.missed && is_same_page(flight.request(), request))
     }
     /// A miss has ended: those that waited for its page go on at `at`.
-    fn release_page(&mut self, request: &DmaRequest, at: Time) {
+    fn release_page(&mut self, request: &Request, at: Time) {
         for (slot, entry) in self.slots.iter_mut().enumerate() {
             if let Some((flight, Parked::Page)) = entry
-                && is_same_page(&flight.request, request)
+                && is_same_page(flight.request(), request)
                 && !self.released.contains(&slot)
             {
                 flight.at = at;
@@ -125,7 +163,7 @@ impl Tbu {
     }
 }
 
-fn is_same_page(a: &DmaRequest, b: &DmaRequest) -> bool {
+fn is_same_page(a: &Request, b: &Request) -> bool {
     (a.sid, a.ssid, a.addr >> 12, a.kind) == (b.sid, b.ssid, b.addr >> 12, b.kind)
 }
 
@@ -153,13 +191,21 @@ impl Psmmu {
     /// A transaction of an endpoint arrives.
     pub(super) fn dma(&mut self, request: DmaRequest, cx: &mut Context) {
         self.metrics.dmas += 1;
-        self.arrive(request, cx.now, cx.now);
+        self.arrive(Client::Device(request), cx.now, cx.now);
     }
 
-    fn arrive(&mut self, request: DmaRequest, since: Time, now: Time) {
+    /// Software has started an operation.
+    pub(super) fn operate(&mut self, group: Group, cx: &mut Context) {
+        match self.registers.operation(group) {
+            Ok(request) => self.arrive(Client::Software(group, request), cx.now, cx.now),
+            Err(par) => cx.wake(self.config.timing.decode, In::Wake(Wake::Operated { group, par, id: None })),
+        }
+    }
+
+    fn arrive(&mut self, client: Client, since: Time, now: Time) {
         let at = now.max(self.tbu.pipeline);
         self.tbu.pipeline = at + self.config.timing.accept;
-        self.tbu.arrivals.push_back(Arrival { request, since, at });
+        self.tbu.arrivals.push_back(Arrival { client, since, at });
     }
 
     /// Translates everything that can be.
@@ -167,7 +213,7 @@ impl Psmmu {
         loop {
             if let Some(slot) = self.tbu.released.pop_front() {
                 let (mut flight, _) = self.tbu.unpark(slot);
-                flight.translation = Translation::new(request_of(&flight.request));
+                flight.translation = Translation::new(flight.client.request());
                 flight.begun = cx.now;
                 flight.at = flight.at.max(cx.now);
                 self.run(flight, Input::Go, cx);
@@ -178,13 +224,14 @@ impl Psmmu {
                 let Parked::WalkSlot { addr, len } = why else { panic!("slot {slot} waits for a walk slot") };
                 self.read(flight, addr, len, cx);
             } else if !self.tbu.free.is_empty()
-                && let Some(Arrival { request, since, at }) = self.tbu.arrivals.pop_front()
+                && let Some(Arrival { client, since, at }) = self.tbu.arrivals.pop_front()
             {
-                let translation = Translation::new(request_of(&request));
+                let translation = Translation::new(client.request());
                 let id = self.window.enter();
                 let at = at.max(cx.now);
                 let (begun, missed, walks) = (cx.now, false, false);
-                let flight = Flight { id, request, translation, since, begun, at, missed, walks };
+                let seen = Seen::default();
+                let flight = Flight { id, client, translation, seen, since, begun, at, missed, walks };
                 self.run(flight, Input::Go, cx);
             } else {
                 self.metrics.slots_full += u64::from(!self.tbu.arrivals.is_empty());
@@ -196,13 +243,18 @@ impl Psmmu {
     /// Lets a translation go on until it ends, or has to wait for something.
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
+            let before = self.before_counting();
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            if !self.caches.lints.is_empty() {
-                let lints = std::mem::take(&mut self.caches.lints);
-                self.lint(lints, cx);
+            self.lint_structures(cx);
+            let misses = step.is_beyond_tlbs() && !flight.missed;
+            let merged = misses && self.tbu.is_page_busy(flight.request());
+            if let Some(before) = before {
+                // Of what another transaction does for it only the lookups are its own.
+                let own = if merged { Step::Lookup(Unit::MainTlb) } else { step };
+                self.count(&mut flight.seen, &flight.translation, &own, &before, cx);
             }
-            if step.is_beyond_tlbs() && !flight.missed {
-                if self.tbu.is_page_busy(&flight.request) {
+            if misses {
+                if merged {
                     self.metrics.merged_misses += 1;
                     self.tbu.park(flight, Parked::Page);
                     return;
@@ -266,12 +318,9 @@ impl Psmmu {
         let Update { expected: before, new: after } = update;
         if result.is_ok_and(|found| found.value() == before) {
             let (flight, _) = self.tbu.slots[slot].as_ref().expect("the slot is in use");
-            let DmaRequest { sid, ssid, addr: iova, kind, op, .. } = flight.request;
-            let write = match kind {
-                AddressType::TranslationRequest { write } => write,
-                AddressType::Untranslated | AddressType::Translated => op.writes(),
-            };
-            let translated = kind == AddressType::Translated;
+            let Request { sid, ssid, addr: iova, kind, write, .. } = *flight.request();
+            let write = write || kind == RequestKind::AtsRequest { write: true };
+            let translated = kind == RequestKind::AtsTranslated;
             let (smmu, begun) = (self.smmu(), flight.begun);
             self.metrics.walk_updates += 1;
             let who = Updater { smmu, sid, ssid, iova, write, translated, begun };
@@ -295,21 +344,22 @@ impl Psmmu {
         }
         if flight.missed {
             self.metrics.miss_latency.record(flight.at - flight.since);
-            self.tbu.release_page(&flight.request, flight.at);
+            self.tbu.release_page(flight.request(), flight.at);
         }
         match outcome {
             Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
                 if filled {
-                    let DmaRequest { sid, addr, .. } = flight.request;
+                    let Request { sid, addr, .. } = *flight.request();
                     cx.note(Record::filled(self.smmu(), sid, addr, pa, size_log2));
                 }
                 self.forward(flight, pa, tlb_hit, cx);
             }
             Outcome::Abort { event } => self.refuse(flight, event, DmaResult::Aborted(Abort), cx),
             Outcome::ReadZeroWriteIgnored { event } => {
-                self.refuse(flight, event, zeros(&flight.request), cx);
+                self.refuse(flight, event, zeros(flight.device()), cx);
             }
             Outcome::Stall { event } => self.stall(flight, event, cx),
+            Outcome::Operation(answer) => self.answer_operation(flight, &answer, cx),
             Outcome::Ats { answer, event } => {
                 if let Some(event) = event {
                     self.record_event(event, cx);
@@ -323,7 +373,7 @@ impl Psmmu {
     /// The transaction does not reach memory.
     fn refuse(&mut self, flight: &Flight, event: Option<EventRecord>, answer: DmaResult, cx: &mut Context) {
         let number = event.map(|e| e.number() as u8);
-        self.note_abort(flight.id, &flight.request, number, flight.begun, cx);
+        self.note_abort(flight.id, flight.device(), number, flight.begun, cx);
         if let Some(event) = event {
             self.record_event(event, cx);
         }
@@ -347,7 +397,7 @@ impl Psmmu {
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
     fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = flight.request;
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = *flight.device();
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),
@@ -385,7 +435,7 @@ impl Psmmu {
     /// Answers the endpoint without an access; the transaction leaves.
     fn answer(&mut self, flight: &Flight, result: DmaResult, cx: &mut Context) {
         self.window.leave(flight.id);
-        let DmaRequest { endpoint, tag, .. } = flight.request;
+        let DmaRequest { endpoint, tag, .. } = *flight.device();
         cx.say_at(
             flight.at.max(cx.now) + self.config.timing.complete,
             Out::Dma(DmaCompletion { endpoint, tag, result }),
@@ -402,17 +452,40 @@ impl Psmmu {
             AtsAnswer::Abort => DmaResult::Aborted(Abort),
         };
         self.metrics.ats_requests += 1;
-        let DmaRequest { sid, ssid, addr, .. } = flight.request;
+        let DmaRequest { sid, ssid, addr, .. } = *flight.device();
         cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova: addr, pa, size_log2 });
         self.atc_earliest = self.atc_earliest.max(flight.at.max(cx.now) + self.config.timing.complete);
         self.answer(flight, result, cx);
+    }
+
+    /// An operation of software has ended: PAR follows, then RUN. Until then it is in flight.
+    fn answer_operation(&mut self, flight: &Flight, answer: &Answer, cx: &mut Context) {
+        let Client::Software(group, Request { sid, addr: iova, kind: RequestKind::Operation(lookup), .. }) =
+            flight.client
+        else {
+            unreachable!("only an operation ends so")
+        };
+        if let Answer::Found { addr, size_log2, filled: true, .. } = *answer {
+            cx.note(Record::filled(self.smmu(), sid, iova, addr, size_log2));
+        }
+        let par = atos::par(&lookup, answer);
+        let delay = flight.at.max(cx.now) - cx.now + self.config.timing.complete;
+        cx.wake(delay, In::Wake(Wake::Operated { group, par, id: Some(flight.id) }));
+    }
+
+    /// Software sees the result of its operation.
+    pub(super) fn operated(&mut self, group: Group, par: u64, id: Option<u64>) {
+        self.registers.finish_operation(group, par);
+        if let Some(id) = id {
+            self.window.leave(id);
+        }
     }
 
     /// Holds a transaction until CMD_RESUME; or, while no record can be written or too many are held, until it is worth
     /// another try.
     fn stall(&mut self, flight: &Flight, event: EventRecord, cx: &mut Context) {
         self.window.leave(flight.id);
-        let stalled = Stalled { request: flight.request, since: flight.since };
+        let stalled = Stalled { request: *flight.device(), since: flight.since };
         let recordable = self.events.is_writable(&self.registers);
         let stall_max = self.control.features.stall_max;
         if let Some(stag) = self.tbu.stalled.hold(stalled.request.sid, stalled, stall_max, recordable) {
@@ -424,14 +497,14 @@ impl Psmmu {
     /// Tries transactions again whose stall could not be recorded.
     pub(super) fn retry_unrecorded(&mut self, now: Time) {
         let again: Vec<_> = self.tbu.stalled.unrecorded().collect();
-        again.into_iter().for_each(|s| self.arrive(s.request, s.since, now));
+        again.into_iter().for_each(|s| self.arrive(Client::Device(s.request), s.since, now));
     }
 
     /// CMD_RESUME.
     pub(super) fn resume_stalled(&mut self, sid: u32, stag: u16, action: Resume, cx: &mut Context) {
         let Some(stalled) = self.tbu.stalled.resume(sid, stag) else { return };
         match action {
-            Resume::Retry => self.arrive(stalled.request, stalled.since, cx.now),
+            Resume::Retry => self.arrive(Client::Device(stalled.request), stalled.since, cx.now),
             Resume::Abort => self.end_stalled(&stalled, DmaResult::Aborted(Abort), cx),
             Resume::ZeroIgnore => self.end_stalled(&stalled, zeros(&stalled.request), cx),
         }

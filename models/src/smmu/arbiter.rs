@@ -33,6 +33,8 @@ impl Limits {
     /// For an SMMU with a single queue.
     pub const NONE: Self =
         Self { commands: u32::MAX, clocks: u64::MAX, auto_sync: false, policy: Policy::RoundRobin };
+    /// For an SMMU with several, without a block that says otherwise: one command each.
+    pub const IN_TURN: Self = Self { commands: 1, ..Self::NONE };
 }
 
 /// What to do next.

@@ -1,10 +1,12 @@
-//! The SMMU's own command queue: prefetch of entries by the line, strict order, stop and restart on errors.
+//! A command queue of the SMMU, its own or an enhanced one: prefetch of entries by the line, strict order, stop and restart on
+//! errors.
 
 use std::collections::VecDeque;
 
 use spec::smmu::{Command, CommandError};
 
 use super::registers::{COMMAND_LOG2, Registers};
+use super::ring::Ring;
 use crate::bus::{Abort, Data, LINE, PhysAddr};
 
 /// Entries that may wait in the prefetch buffer before another line is asked for.
@@ -30,6 +32,43 @@ pub struct Head {
     pub command: Result<Command, Abort>,
 }
 
+/// Where the ring, PROD and CONS of a command queue lie.
+pub trait QueueRegisters {
+    /// Whether commands may be taken: enabled on both sides of the handshake, and no unacknowledged error.
+    fn runs(&self) -> bool;
+    /// Geometry.
+    fn ring(&self) -> Ring;
+    /// PROD.WR.
+    fn prod(&self) -> u32;
+    /// CONS.RD.
+    fn cons(&self) -> u32;
+    /// The device moves CONS.RD.
+    fn set_cons(&mut self, pointer: u32);
+    /// The device reports in CONS why it stopped.
+    fn stop(&mut self, code: CommandError);
+}
+
+impl QueueRegisters for Registers {
+    fn runs(&self) -> bool {
+        self.commands_run()
+    }
+    fn ring(&self) -> Ring {
+        self.command_ring()
+    }
+    fn prod(&self) -> u32 {
+        self.command_prod()
+    }
+    fn cons(&self) -> u32 {
+        self.command_cons()
+    }
+    fn set_cons(&mut self, pointer: u32) {
+        self.set_command_cons(pointer);
+    }
+    fn stop(&mut self, code: CommandError) {
+        self.set_command_error(code);
+    }
+}
+
 /// Prefetched entries. Ring, PROD and CONS lie in the registers.
 ///
 /// *Invariant:* the first buffered entry is the one that CONS points at.
@@ -45,17 +84,17 @@ pub struct CommandQueue {
 
 impl CommandQueue {
     /// The next read to perform, if there is room and something to read.
-    pub fn wants_fetch(&mut self, registers: &Registers) -> Option<Fetch> {
+    pub fn wants_fetch(&mut self, registers: &impl QueueRegisters) -> Option<Fetch> {
         let blocked = self.fetching.is_some()
             || self.buffer.len() > LOW_WATER
             || self.buffer.back().is_some_and(Result::is_err)
-            || !registers.commands_run();
+            || !registers.runs();
         if blocked {
             return None;
         }
-        let ring = registers.command_ring();
-        let cons = registers.command_cons();
-        let waiting = ring.fill(registers.command_prod(), cons).entries(&ring);
+        let ring = registers.ring();
+        let cons = registers.cons();
+        let waiting = ring.fill(registers.prod(), cons).entries(&ring);
         let wanted = waiting.checked_sub(self.buffer.len() as u32).filter(|&n| n > 0)?;
         let next = ring.advance(cons, self.buffer.len() as u32);
         let run = ring.run(next, wanted, LINE as u64);
@@ -78,8 +117,8 @@ impl CommandQueue {
     }
 
     /// Whether a command can be taken.
-    pub fn is_ready(&self, registers: &Registers) -> bool {
-        !self.taken && !self.buffer.is_empty() && registers.commands_run()
+    pub fn is_ready(&self, registers: &impl QueueRegisters) -> bool {
+        !self.taken && !self.buffer.is_empty() && registers.runs()
     }
     /// Whether a taken command has not been retired.
     pub fn is_executing(&self) -> bool {
@@ -87,35 +126,35 @@ impl CommandQueue {
     }
 
     /// Takes the head for execution; [`CommandQueue::retire`] ends it.
-    pub fn take(&mut self, registers: &Registers) -> Option<Head> {
+    pub fn take(&mut self, registers: &impl QueueRegisters) -> Option<Head> {
         if !self.is_ready(registers) {
             return None;
         }
         self.taken = true;
-        let index = registers.command_ring().index(registers.command_cons());
+        let index = registers.ring().index(registers.cons());
         Some(Head { index, command: self.buffer[0] })
     }
 
     /// CONS passes the taken command; or the queue stops there with an error, which the caller raises in GERROR.
-    pub fn retire(&mut self, result: Result<(), CommandError>, registers: &mut Registers) {
+    pub fn retire(&mut self, result: Result<(), CommandError>, registers: &mut impl QueueRegisters) {
         assert!(std::mem::take(&mut self.taken), "only a taken command can be retired");
         match result {
             Ok(()) => {
                 self.buffer.pop_front();
-                let cons = registers.command_ring().advance(registers.command_cons(), 1);
-                registers.set_command_cons(cons);
+                let cons = registers.ring().advance(registers.cons(), 1);
+                registers.set_cons(cons);
             }
             Err(code) => {
-                registers.set_command_error(code);
+                registers.stop(code);
                 self.forget();
             }
         }
     }
 
     /// Software wrote PROD: entries that it took back must not be executed.
-    pub fn produced(&mut self, registers: &Registers) {
-        let ring = registers.command_ring();
-        let waiting = ring.fill(registers.command_prod(), registers.command_cons()).entries(&ring) as usize;
+    pub fn produced(&mut self, registers: &impl QueueRegisters) {
+        let ring = registers.ring();
+        let waiting = ring.fill(registers.prod(), registers.cons()).entries(&ring) as usize;
         if self.buffer.len() > waiting {
             self.buffer.truncate(waiting.max(usize::from(self.taken)));
             self.fetching = None;

@@ -1,8 +1,10 @@
 //! What an SMMU can do: the ID registers, and their decoded form.
 
-use spec::smmu::page0::{AIDR, IDR0, IDR1, IDR3, IDR5};
+use spec::smmu::ecmdq;
+use spec::smmu::page0::{AIDR, IDR0, IDR1, IDR3, IDR5, IDR6};
 
 use super::granule::Granule;
+use super::register_pages::{CONTROL_PAGES, ControlPages};
 
 /// The ID registers of an SMMU, as software reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct IdrProfile {
     pub idr4: u32,
     /// IDR5.
     pub idr5: u32,
+    /// IDR6.
+    pub idr6: u32,
     /// IIDR.
     pub iidr: u32,
     /// AIDR.
@@ -35,6 +39,7 @@ impl IdrProfile {
         idr3: 0x0000_7514,
         idr4: 0,
         idr5: IDR5(0x0010_0075).with_stall_max(0).0 as u32,
+        idr6: 0,
         iidr: 0,
         aidr: 3,
     };
@@ -48,6 +53,15 @@ impl IdrProfile {
         idr0: IDR0(0x084f_769b).with_httu(0).with_stall_model(0).0 as u32,
         idr5: 0x0010_0075,
         ..Self::STANDARD
+    };
+
+    /// [`IdrProfile::STALLING`] with what an SMMU need not have: hardware flag update, address translation operations with
+    /// their virtual page, and two control pages of four enhanced command queues.
+    pub const OPTIONAL: Self = Self {
+        idr0: IDR0(Self::STALLING.idr0 as u64).with_httu(2).with_atos(true).with_vatos(true).0 as u32,
+        idr1: IDR1(Self::STALLING.idr1 as u64).with_ecmdq(true).0 as u32,
+        idr6: IDR6(0).with_cmdq_control_page_log2nump(1).with_cmdq_control_page_log2numq(2).0 as u32,
+        ..Self::STALLING
     };
 }
 
@@ -169,6 +183,12 @@ pub struct Features {
     pub stall_max: u16,
     /// Minor version of the architecture (3 is v3.3).
     pub minor: u8,
+    /// Enhanced command queues.
+    pub ecmdq: Option<ControlPages>,
+    /// Address translation operations exist.
+    pub atos: bool,
+    /// Offset of the VATOS page from page 0, if there is one.
+    pub vatos: Option<u64>,
 }
 
 /// Bits of an address for an encoding of IDR5.OAS, CD.IPS or STE.S2PS; `None` for v3.4 and above.
@@ -183,6 +203,31 @@ pub const fn address_bits(encoding: u64) -> Option<u8> {
         6 => Some(52),
         _ => None,
     }
+}
+
+/// Most enhanced command queues.
+const ECMDQS_MAX: usize = 1 << 12;
+
+/// Whether the optional pages and what they need fit together.
+fn check_optional(idr: &IdrProfile) -> Result<(), String> {
+    let (idr0, pages) = (IDR0(idr.idr0.into()), idr.control_pages());
+    let log2 = pages.map_or(0, |p| p.pages_log2.max(p.queues_log2));
+    let reason = if idr0.vatos() && !idr0.atos() {
+        "IDR0.VATOS needs ATOS"
+    } else if pages.is_some() && !(idr0.cohacc() && idr0.msi()) {
+        "IDR1.ECMDQ needs IDR0.COHACC and MSI"
+    } else if pages.is_some() && AIDR(idr.aidr.into()).archminorrev() < 3 {
+        "IDR1.ECMDQ needs SMMUv3.3"
+    } else if pages.is_some() && idr.vatos_page().is_some_and(|vatos| vatos >= CONTROL_PAGES) {
+        "IDR2.BA_VATOS puts the VATOS page where the control pages of enhanced command queues are"
+    } else if u64::from(log2) > ecmdq::LOG2_MAX {
+        "IDR6 has more than 256 control pages, or more than 256 queues in a page"
+    } else if pages.is_some_and(|p| p.queues() > ECMDQS_MAX) {
+        "IDR6 with more than 4096 enhanced command queues is not modelled"
+    } else {
+        return Ok(());
+    };
+    Err(reason.into())
 }
 
 impl Features {
@@ -203,12 +248,13 @@ impl Features {
             2 => Updates::AccessAndDirty,
             _ => return refuse("IDR0.HTTU of table descriptors"),
         };
-        if idr0.btm() || idr0.atos() || idr0.vatos() || idr0.rme_impl() {
-            return refuse("one of IDR0.BTM, ATOS, VATOS, RME_IMPL");
+        if idr0.btm() || idr0.rme_impl() {
+            return refuse("one of IDR0.BTM, RME_IMPL");
         }
-        if idr1.tables_preset() || idr1.queues_preset() || idr1.ecmdq() {
-            return refuse("one of IDR1.TABLES_PRESET, QUEUES_PRESET, ECMDQ");
+        if idr1.tables_preset() || idr1.queues_preset() {
+            return refuse("one of IDR1.TABLES_PRESET, QUEUES_PRESET");
         }
+        check_optional(&idr)?;
         if idr3.mpam()
             || idr3.dpt()
             || idr3.pasidtt()
@@ -282,6 +328,9 @@ impl Features {
             granules: [idr5.gran4k(), idr5.gran16k(), idr5.gran64k()],
             stall_max: idr5.stall_max() as u16,
             minor: AIDR(idr.aidr.into()).archminorrev() as u8,
+            ecmdq: idr.control_pages(),
+            atos: idr0.atos(),
+            vatos: idr.vatos_page(),
         })
     }
 
@@ -333,8 +382,33 @@ mod test {
         ] {
             assert_eq!(Features::new(profile).unwrap().updates, want);
         }
-        for (profile, word) in [(bit(2), "TTF"), (bit(5), "BTM"), (httu(3), "HTTU")] {
+        let optional = IdrProfile::OPTIONAL;
+        let with = |edit: fn(IDR0) -> IDR0| IdrProfile {
+            idr0: edit(IDR0(optional.idr0.into())).0 as u32,
+            ..optional
+        };
+        for (profile, word) in [
+            (bit(2), "TTF"),
+            (bit(5), "BTM"),
+            (httu(3), "HTTU"),
+            (bit(20), "ATOS"),
+            (with(|r| r.with_msi(false)), "MSI"),
+            (with(|r| r.with_cohacc(false)), "COHACC"),
+            (IdrProfile { aidr: 2, ..optional }, "v3.3"),
+            (IdrProfile { idr2: 0xe, ..optional }, "BA_VATOS"),
+            (IdrProfile { idr6: 9 << 24, ..optional }, "256"),
+            (IdrProfile { idr6: 8 << 24 | 5 << 16, ..optional }, "4096"),
+        ] {
             assert!(Features::new(profile).unwrap_err().contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn optional_profile() {
+        let f = Features::new(IdrProfile::OPTIONAL).unwrap();
+        assert_eq!(f.ecmdq.map(|p| (p.pages(), p.queues())), Some((2, 8)));
+        assert_eq!((f.atos, f.vatos, f.updates), (true, Some(0x2_0000), Updates::AccessAndDirty));
+        let f = Features::new(IdrProfile::STANDARD).unwrap();
+        assert_eq!((f.ecmdq, f.atos, f.vatos), (None, false, None));
     }
 }

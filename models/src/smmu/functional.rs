@@ -2,7 +2,7 @@
 
 use crate::bus::{Abort, Data, PhysAddr};
 
-use super::caches::Caches;
+use super::caches::{CacheStats, Caches};
 use super::control::Control;
 use super::request::Request;
 use super::step::{Input, Outcome, Step};
@@ -41,7 +41,7 @@ pub fn translate_at_once(
     let mut rest = None;
     match (Translation::begun(request, control, caches, &mut rest), &mut rest) {
         (Some(outcome), _) => (outcome, false),
-        (None, Some(translation)) => carry(translation, control, caches, memory),
+        (None, Some(translation)) => carry(translation, control, caches, memory, |_, _, _| ()),
         (None, None) => unreachable!("without an outcome there is a translation"),
     }
 }
@@ -53,7 +53,18 @@ pub fn translate_now(
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> Outcome {
-    carry(translation, control, caches, memory).0
+    carry(translation, control, caches, memory, |_, _, _| ()).0
+}
+
+/// As [`translate_at_once`], with somebody who looks at every step and at the lookups so far.
+pub fn translate_observed(
+    request: Request,
+    control: &Control,
+    caches: &mut Caches,
+    memory: impl TableMemory,
+    observe: impl FnMut(&Translation, &Step, &CacheStats),
+) -> (Outcome, bool) {
+    carry(&mut Translation::new(request), control, caches, memory, observe)
 }
 
 fn carry(
@@ -61,10 +72,12 @@ fn carry(
     control: &Control,
     caches: &mut Caches,
     mut memory: impl TableMemory,
+    mut observe: impl FnMut(&Translation, &Step, &CacheStats),
 ) -> (Outcome, bool) {
     let (mut input, mut missed) = (Input::Go, false);
     loop {
         let step = translation.resume(control, caches, input);
+        observe(translation, &step, &caches.stats);
         missed |= step.is_beyond_tlbs();
         input = match step {
             Step::Lookup(_) => Input::Go,

@@ -124,6 +124,14 @@ lints! {
         "CMDQ_PROD and CMDQ_CONS in an inconsistent state in an enabled queue" => "consumes nothing until they are consistent";
     OutputIndices "R28" "3.5.1" Unpredictable
         "PROD and CONS of an enabled output queue in an inconsistent state" => "takes the queue for full";
+    EnhancedEnabled "R30" "6.3.107" Ignored
+        "ECMDQ_BASE or ECMDQ_CONS changed while the queue is enabled, or any register of a queue in transition" => "ignores it";
+    EnhancedIndices "R31" "3.5.1" Unpredictable
+        "ECMDQ_PROD and ECMDQ_CONS in an inconsistent state in an enabled queue" => "consumes nothing until they are consistent";
+    EnhancedErrack "R32" "3.5.6.3" Unpredictable
+        "ECMDQ_PROD.ERRACK made different from ECMDQ_CONS.ERR where no error is active" => "stops the queue";
+    OperationRuns "R33" "6.3.37" Ignored
+        "a register of an ATOS group changed while RUN is 1, or RUN written while SMMUEN is not 1" => "ignores it";
 
     CommandReserved "C01" "4.1.5" Unpredictable
         "a command with ones in reserved fields" => "ignores these fields";

@@ -3,29 +3,31 @@
 //! A write says what it [`Change`]d; the driver charges the time that the change takes and calls back
 //! ([`Registers::complete_cr0`] and its siblings). Badly timed writes are ignored, as SMMUv3.2 and later demand.
 
+mod atos;
+mod ecmdq;
 mod lint;
+mod optional;
+mod output;
 
-pub use lint::of_access;
+pub use ecmdq::EcmdqFile;
+pub use output::Output;
 
-use spec::regs::{Block, RegFile, Register};
+use spec::regs::{Block, RegDesc, RegFile, Register};
 use spec::smmu::page0::{
     CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK,
     STRTAB_BASE, STRTAB_BASE_CFG,
 };
-use spec::smmu::{CommandError, GlobalError, Page0, Page1, page1};
+use spec::smmu::{CommandError, ControlPage, Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
 
+use super::atos::Group;
 use super::control::Control;
 use super::features::Features;
 use super::lint::Lints;
 use super::ring::Ring;
 
-mod output;
-
-pub use output::Output;
-
 /// log2 of the bytes of a command.
 pub const COMMAND_LOG2: u8 = 4;
-/// Bytes from the base of an SMMU that its two register pages occupy.
+/// Bytes from the base of an SMMU that its two register pages occupy. [`super::register_pages`] has those that it need not have.
 pub const WINDOW: u64 = 0x2_0000;
 
 /// What a register write asks of the device.
@@ -41,6 +43,10 @@ pub enum Change {
     Gbpa,
     /// A new CMDQ_PROD.
     CommandProd,
+    /// A new ECMDQ_PROD of this enhanced command queue: its index, its enable or its acknowledgement.
+    Ecmdq(usize),
+    /// An address translation operation begins.
+    Operation(Group),
     /// A new EVENTQ_CONS.
     EventCons,
     /// These bits of GERROR are no longer active.
@@ -62,11 +68,14 @@ pub struct Write {
     pub lints: Lints,
 }
 
-/// A register of either page.
+/// A register of any page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Zero(Page0),
     One(Page1),
+    ControlPage(u32, ControlPage),
+    Ecmdq(usize, Ecmdq),
+    Vatos(Vatos),
 }
 
 impl Place {
@@ -81,25 +90,24 @@ impl Place {
             .map(|(reg, upper)| (Self::Zero(reg), upper))
             .or_else(|| Page1::decode(offset).map(|reg| (Self::One(reg), false)))
     }
-    fn offset(self) -> u32 {
+    fn desc(self) -> &'static RegDesc {
         match self {
-            Self::Zero(reg) => reg.offset(),
-            Self::One(reg) => page1::BASE as u32 + reg.offset(),
-        }
-    }
-    fn bytes(self) -> u32 {
-        match self {
-            Self::Zero(reg) => reg.desc().bytes,
-            Self::One(reg) => reg.desc().bytes,
+            Self::Zero(reg) => reg.desc(),
+            Self::One(reg) => reg.desc(),
+            Self::ControlPage(_, reg) => reg.desc(),
+            Self::Ecmdq(_, reg) => reg.desc(),
+            Self::Vatos(reg) => reg.desc(),
         }
     }
 }
 
-/// Storage and rules of both pages.
+/// Storage and rules of all pages.
 #[derive(Clone, Debug)]
 pub struct Registers {
     page0: RegFile<Page0>,
     page1: RegFile<Page1>,
+    ecmdqs: Vec<EcmdqFile>,
+    vatos: RegFile<Vatos>,
     features: Features,
     /// GBPA as it acts on traffic: the register shows new values before they hold.
     gbpa: GBPA,
@@ -107,11 +115,8 @@ pub struct Registers {
 
 /// The name of the register at this offset, for messages.
 pub fn name(offset: u32) -> &'static str {
-    match Place::of_word(offset) {
-        Some((Place::Zero(reg), _)) => reg.name(),
-        Some((Place::One(reg), _)) => reg.name(),
-        None => "reserved",
-    }
+    let always = Place::of_word(offset).map(|(place, _)| place.desc().name);
+    always.or_else(|| optional::name(offset)).unwrap_or("reserved")
 }
 
 impl Registers {
@@ -126,13 +131,16 @@ impl Registers {
             (Page0::IDR3, idr.idr3),
             (Page0::IDR4, idr.idr4),
             (Page0::IDR5, idr.idr5),
+            (Page0::IDR6, idr.idr6),
             (Page0::IIDR, idr.iidr),
             (Page0::AIDR, idr.aidr),
         ] {
             page0.set_raw(reg, value.into());
         }
         let gbpa = page0.get::<GBPA>();
-        Self { page0, page1: RegFile::reset(), features, gbpa }
+        let ecmdqs = features.ecmdq.map_or(0, |pages| pages.queues());
+        let ecmdqs = vec![EcmdqFile::new(features.cmdqs); ecmdqs];
+        Self { page0, page1: RegFile::reset(), ecmdqs, vatos: RegFile::reset(), features, gbpa }
     }
 
     /// What the ID registers say.
@@ -155,11 +163,22 @@ impl Registers {
         }
     }
 
+    /// The register that contains the aligned 32-bit word at `offset`, and whether it is the upper half.
+    fn place(&self, offset: u32) -> Option<(Place, bool)> {
+        Place::of_word(offset).or_else(|| self.optional(offset))
+    }
+
     fn read_word(&self, offset: u32) -> u32 {
-        match Place::of_word(offset) {
-            Some((Place::Zero(reg), upper)) if self.exists(reg) => self.page0.read_word(reg, upper),
-            Some((Place::One(reg), upper)) if self.exists_one(reg) => self.page1.read_word(reg, upper),
-            _ => 0,
+        let Some((place, upper)) = self.place(offset) else { return 0 };
+        match place {
+            Place::Zero(reg) if self.exists(reg) => self.page0.read_word(reg, upper),
+            Place::One(reg) if self.exists_one(reg) => self.page1.read_word(reg, upper),
+            Place::Zero(_) | Place::One(_) => 0,
+            Place::ControlPage(page, reg) => {
+                (self.control_page(page, reg) >> if upper { 32 } else { 0 }) as u32
+            }
+            Place::Ecmdq(queue, reg) => self.ecmdqs[queue].read_word(reg, upper),
+            Place::Vatos(reg) => self.vatos.read_word(reg, upper),
         }
     }
 
@@ -167,8 +186,8 @@ impl Registers {
     pub fn write(&mut self, offset: u32, len: usize, value: u64) -> [Option<Write>; 2] {
         match len {
             4 if offset.is_multiple_of(4) => [self.write_word(offset, value as u32), None],
-            8 if offset.is_multiple_of(8) => match Place::of_word(offset) {
-                Some((place, false)) if place.bytes() == 8 => [self.store(place, value), None],
+            8 if offset.is_multiple_of(8) => match self.place(offset) {
+                Some((place, false)) if place.desc().bytes == 8 => [self.store(offset, place, value), None],
                 _ => {
                     [self.write_word(offset, value as u32), self.write_word(offset + 4, (value >> 32) as u32)]
                 }
@@ -178,27 +197,39 @@ impl Registers {
     }
 
     fn write_word(&mut self, offset: u32, value: u32) -> Option<Write> {
-        let (place, upper) = Place::of_word(offset)?;
+        let (place, upper) = self.place(offset)?;
         let whole = match place {
             Place::Zero(reg) => self.page0.merge_word(reg, upper, value),
             Place::One(reg) => self.page1.merge_word(reg, upper, value),
+            Place::ControlPage(..) => 0,
+            Place::Ecmdq(queue, reg) => self.ecmdqs[queue].merge_word(reg, upper, value),
+            Place::Vatos(reg) => self.vatos.merge_word(reg, upper, value),
         };
-        self.store(place, whole)
+        self.store(offset - if upper { 4 } else { 0 }, place, whole)
     }
 
-    fn store(&mut self, place: Place, wanted: u64) -> Option<Write> {
-        let before = self.before();
+    /// Stores a whole register, the one that begins at `offset`.
+    fn store(&mut self, offset: u32, place: Place, wanted: u64) -> Option<Write> {
+        let before = self.before(place);
         let change = match place {
             Place::Zero(reg) if self.exists(reg) => self.store_zero(reg, wanted),
             Place::One(reg) if self.exists_one(reg) => self.store_one(reg, wanted),
-            _ => return None,
+            Place::Zero(_) | Place::One(_) => return None,
+            Place::ControlPage(..) => Change::None,
+            Place::Ecmdq(queue, reg) => self.store_ecmdq(queue, reg, wanted),
+            Place::Vatos(reg) => self.store_vatos(reg, wanted),
         };
-        let (value, mask) = match place {
-            Place::Zero(reg) => (self.page0.read(reg), reg.desc().mask()),
-            Place::One(reg) => (self.page1.read(reg), reg.desc().mask()),
+        let (offset, value) = match place {
+            Place::Zero(reg) => (offset, self.page0.read(reg)),
+            // Its alias in page 0 is the same register.
+            Place::One(reg) => (page1::BASE as u32 + reg.offset(), self.page1.read(reg)),
+            Place::ControlPage(page, reg) => (offset, self.control_page(page, reg)),
+            Place::Ecmdq(queue, reg) => (offset, self.ecmdqs[queue].read(reg)),
+            Place::Vatos(reg) => (offset, self.vatos.read(reg)),
         };
+        let ignored = (value ^ wanted) & place.desc().mask() != 0;
         let lints = self.lints(&before, place, wanted, value);
-        Some(Write { offset: place.offset(), value, change, ignored: (value ^ wanted) & mask != 0, lints })
+        Some(Write { offset, value, change, ignored, lints })
     }
 
     /// Whether the features bring this register along; if not it is RES0.
@@ -213,8 +244,10 @@ impl Registers {
             | EVENTQ_IRQ_CFG2 => self.features.msi,
             PRIQ_BASE | PRIQ_IRQ_CFG2 => self.features.pri,
             PRIQ_IRQ_CFG0 | PRIQ_IRQ_CFG1 => self.features.pri && self.features.msi,
+            GATOS_CTRL | GATOS_SID | GATOS_ADDR | GATOS_PAR => self.features.atos,
+            VATOS_SEL => self.features.vatos.is_some(),
             // `Features` admits no SMMU that has these.
-            GATOS_CTRL | GATOS_SID | GATOS_ADDR | GATOS_PAR | MPAMIDR | GMPAM | GBPMPAM | VATOS_SEL => false,
+            MPAMIDR | GMPAM | GBPMPAM => false,
             _ => true,
         }
     }
@@ -240,7 +273,11 @@ impl Registers {
             Page0::IRQ_CTRL => return self.store_irq_ctrl(value),
             Page0::GBPA => return self.store_gbpa(value),
             Page0::GERRORN => return self.store_gerrorn(value),
+            Page0::GATOS_CTRL | Page0::GATOS_SID | Page0::GATOS_ADDR | Page0::VATOS_SEL => {
+                return self.store_gatos(reg, value);
+            }
             Page0::CR1 => {
+                let queues_off = queues_off && !self.is_an_ecmdq_enabled();
                 self.store_cr1(value, !enabled.smmuen(), queues_off);
                 return Change::None;
             }

@@ -1,5 +1,6 @@
 //! What is asked of the SMMU.
 
+use super::atos::Lookup;
 use super::attributes::Attributes;
 
 /// How the address of a request is meant.
@@ -14,6 +15,8 @@ pub enum RequestKind {
     },
     /// An access to an address that came from ATS.
     AtsTranslated,
+    /// Software asks where an input address goes; no data moves.
+    Operation(Lookup),
     /// No access: a page request was discarded, and STE.PPAR says how to answer it (IHI 0070, 8.1).
     PageRequest,
 }

@@ -2,6 +2,7 @@
 
 use spec::smmu::EventRecord;
 
+use super::atos::Answer;
 use super::attributes::Attributes;
 use crate::bus::{Abort, Data, PhysAddr};
 
@@ -143,6 +144,8 @@ pub enum Outcome {
         /// To be recorded, with STALL set; the STAG is for whoever keeps the stalled accesses.
         event: EventRecord,
     },
+    /// The answer to an operation of software.
+    Operation(Answer),
     /// The answer to a translation request.
     Ats {
         /// The answer.
@@ -163,7 +166,7 @@ impl Outcome {
     /// The record that this outcome asks for.
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {
-            Self::Translated { .. } => None,
+            Self::Translated { .. } | Self::Operation(_) => None,
             Self::Abort { event }
             | Self::ReadZeroWriteIgnored { event }
             | Self::Ats { event, .. }

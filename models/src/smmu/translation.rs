@@ -11,6 +11,7 @@
 
 mod configure;
 mod ends;
+mod operation;
 mod stages;
 
 use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
@@ -193,7 +194,7 @@ impl Translation {
         Self {
             request,
             state: State::Begin,
-            may_fill: true,
+            may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
             ste: Ste::default(),
@@ -234,6 +235,11 @@ impl Translation {
     /// What is being translated.
     pub const fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// Whether what was asked for last is a configuration structure, rather than a translation table.
+    pub const fn reads_configuration(&self) -> bool {
+        matches!(self.state, State::L1Std | State::Ste | State::L1Cd | State::Cd)
     }
 
     /// From now on nothing that this translation finds may be kept: an invalidation that covers it has been executed.
@@ -329,6 +335,7 @@ impl Translation {
                 RequestKind::Ordinary => self.pass(control, Overrides::of_bypass(control.gbpa)),
                 RequestKind::AtsRequest { .. } => self.unsupported(control),
                 RequestKind::AtsTranslated => self.forbidden(control),
+                RequestKind::Operation(_) => unreachable!("SMMUEN does not clear under an operation"),
             };
         }
         match kind {
@@ -356,6 +363,9 @@ impl Translation {
     }
 
     fn identity(&self, features: &Features, overrides: Overrides) -> Outcome {
+        if self.lookup().is_some() {
+            return self.same_address(features);
+        }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
             return Outcome::Ats { answer, event: None };

@@ -135,6 +135,7 @@ pub(super) fn say(outcome: &Outcome) -> String {
         Outcome::Abort { .. } => "abort".into(),
         Outcome::ReadZeroWriteIgnored { .. } => "raz/wi".into(),
         Outcome::Stall { .. } => "stall".into(),
+        Outcome::Operation(answer) => format!("{answer:x?}"),
         Outcome::Ats { answer: AtsAnswer::Translation { pa, size_log2, read, write }, .. } => {
             let r = if *read { "r" } else { "-" };
             let w = if *write { "w" } else { "-" };

@@ -24,9 +24,7 @@ pub const SUITE: Suite = Suite {
     title: "Tegra241 CMDQV against what is known of it",
     about: ", with an SMMUv3 beside the block. Rows look at registers, memory, interrupts, the commands that the\n\
             SMMU executes and what the models notice as undefined. No manual of the block is public: every row says where it\n\
-            comes from. [L]: the drivers of Linux rely on it. [Q]: QEMU's model of the device does so. [N]: the vendor's\n\
-            engineers said so in public. [U]: the vendor's open GPU driver relies on it. [A]: the SMMUv3 architecture asks it\n\
-            of the SMMU's own queue. [I]: no source says so; inferred.",
+            comes from. What no source settles is in [cmdqv-open-questions.md](cmdqv-open-questions.md).",
     basis: "Sources",
     groups: &[
         Group { title: "Map and access", rows: map::ROWS },

@@ -20,7 +20,8 @@ pub(super) const ROWS: &[Row] = &[
         &[L],
         "2^19 commands queued at once fill a ring of 2^19 entries, and all execute",
         largest_ring,
-    ),
+    )
+    .large(),
     Row::cmdqv(
         "C19",
         &[L],
@@ -179,7 +180,7 @@ pub(super) fn two_full_queues(r: &mut Rig, commands: usize) -> Result<[Lvcmdq; 2
 pub(super) fn batches(r: &Rig) -> Vec<usize> {
     let of = |&(from, _): &(CommandQueue, Command)| match from {
         CommandQueue::Vcmdq { queue, .. } => Some(queue),
-        CommandQueue::Main => None,
+        CommandQueue::Main | CommandQueue::Ecmdq(_) => None,
     };
     let order: Vec<_> = r.world.executed.iter().filter_map(of).collect();
     let mut lengths: Vec<_> = order.chunk_by(PartialEq::eq).map(<[u16]>::len).collect();

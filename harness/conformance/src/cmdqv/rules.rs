@@ -1,10 +1,10 @@
 //! What the models make of software that does what no driver does.
 
-use models::cmdqv::provenance::Source::{Architecture as A, Inferred as I, Qemu as Q};
-use spec::smmu::Command;
+use models::cmdqv::provenance::Source::{Architecture as A, Inferred as I, Linux as L, Qemu as Q};
+use spec::smmu::{Command, Opcode};
 
 use super::{guest, host, vmid};
-use crate::rig::{Rig, same};
+use crate::rig::{Rig, holds, same};
 use crate::suite::{Check, Row};
 
 pub(super) const ROWS: &[Row] = &[
@@ -53,6 +53,24 @@ pub(super) const ROWS: &[Row] = &[
         &[I],
         "a VINTF that is enabled again resumes its queues, with its new VMID",
         vintf_comes_back,
+    ),
+    Row::cmdqv(
+        "M12",
+        &[I],
+        "an inserted CMD_SYNC leaves an ATC invalidation without answer to the queue's own next CMD_SYNC",
+        inserted_sync_reports_nothing,
+    ),
+    Row::cmdqv(
+        "M13",
+        &[A],
+        "opcodes that do not exist are CERROR_ILL for the hypervisor, too",
+        unknown_opcodes,
+    ),
+    Row::cmdqv(
+        "M14",
+        &[L, I],
+        "CMDQ_ALLOC reads back VINTF, LVCMDQ and ALLOCATED as written, and its other bits as zero",
+        entries_read_back,
     ),
 ];
 
@@ -203,6 +221,44 @@ fn vmid_while_enabled(r: &mut Rig) -> Check {
     r.reads("VINTF5.CONFIG", u32::from(vmid(5)) << 1 | 1)?;
     r.give(&mut queue, &[Command::tlbi_nh_asid(1, 7)]);
     r.ran(&queue, &[Command::tlbi_nh_asid(1, vmid(5))])
+}
+
+fn inserted_sync_reports_nothing(r: &mut Rig) -> Check {
+    r.boot_cmdqv()?;
+    let (mut first, mut second) = (guest(r, 5)?, guest(r, 6)?);
+    r.sid(5, 0, 0x10, 0x77);
+    r.world.mute_streams.insert(0x77);
+    let before = r.inserted_syncs();
+    r.give(&mut first, &[Command::atc_inv(0x10, None, 0, 52)]);
+    r.give(&mut second, &[Command::tlbi_nh_asid(1, 0)]);
+    holds("a CMD_SYNC is inserted", r.inserted_syncs() > before)?;
+    r.edged(0)?;
+    r.give(&mut first, &[Command::sync()]);
+    r.stands(&first, (1, 3))
+}
+
+fn unknown_opcodes(r: &mut Rig) -> Check {
+    r.boot_cmdqv()?;
+    let mut queue = host(r, 4)?;
+    for code in [0x00, 0x7f, 0x80, 0xff] {
+        let at = queue.prod;
+        r.give(&mut queue, &[Command::new(Opcode(code))]);
+        r.stands(&queue, (at, 1)).map_err(|why| format!("opcode {code:#x}: {why}"))?;
+        r.store(queue.slot(at), Command::sync());
+        r.acknowledge(&queue);
+    }
+    r.ran(&queue, &[Command::sync(); 4])?;
+    r.edged(4)
+}
+
+fn entries_read_back(r: &mut Rig) -> Check {
+    r.boot_cmdqv()?;
+    for (written, read) in [(0xffff_fffe, 0x001f_80fe), (0x001f_8002, 0x001f_8002), (0, 0)] {
+        r.set("CMDQ_ALLOC77", written);
+        r.reads("CMDQ_ALLOC77", read)?;
+    }
+    r.set("CMDQ_ALLOC77", 0xffe0_7f01 | 5 << 15);
+    r.reads("CMDQ_ALLOC77", 5 << 15 | 1)
 }
 
 fn vintf_comes_back(r: &mut Rig) -> Check {

@@ -65,7 +65,7 @@ pub(crate) mod at {
 pub(crate) const EVENT_LINE: u32 = 74;
 pub(crate) const PAGE_LINE: u32 = 75;
 const SYNC_LINE: u32 = 76;
-const ERROR_LINE: u32 = 77;
+pub(crate) const ERROR_LINE: u32 = 77;
 
 /// What [`Rig::boot`] sets up. Rows change it before.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +202,11 @@ impl Rig {
     pub(crate) fn idr1(&mut self, edit: impl FnOnce(IDR1) -> IDR1) {
         let idr = &mut self.config.idr.idr1;
         *idr = edit(IDR1((*idr).into())).0 as u32;
+    }
+    /// Makes a machine that is still untouched one with everything that is optional.
+    #[cfg(test)]
+    pub(crate) fn optional(&mut self) {
+        self.config.idr = IdrProfile::OPTIONAL;
     }
     /// Changes IDR5.
     pub(crate) fn idr5(&mut self, edit: impl FnOnce(IDR5) -> IDR5) {

@@ -8,6 +8,7 @@ use spec::regs::Block;
 use spec::smmu::{Command, Opcode, Page0, Page1, page1};
 
 use super::config::Config;
+use super::demand::Demand;
 use super::features::Features;
 use super::handlers::{EventSink, Rings};
 use super::ids::Ids;
@@ -32,6 +33,7 @@ pub struct Driver {
     pub(super) streams: Mutex<BTreeMap<u32, Stream>>,
     pub(super) rings: Rings,
     pub(super) sink: Mutex<Option<Arc<dyn EventSink>>>,
+    pub(super) demand: Demand,
     pub(super) asids: Ids,
     pub(super) vmids: Ids,
 }
@@ -98,6 +100,7 @@ impl Driver {
             streams: Mutex::default(),
             rings,
             sink: Mutex::default(),
+            demand: Demand::default(),
         };
         driver.reset(cpu).await?;
         if let Some(cmdqv) = &driver.cmdqv {

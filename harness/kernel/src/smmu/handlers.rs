@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use models::cpu::{CpuId, SignalId};
 use sim::Time;
-use spec::smmu::command::resp;
 use spec::smmu::page0::{GERROR, GERRORN};
 use spec::smmu::page1::{EVENTQ_CONS, EVENTQ_PROD, PRIQ_CONS, PRIQ_PROD};
 use spec::smmu::{Command, EventRecord, GlobalError, Page0, Page1, PageRequest};
@@ -31,7 +30,7 @@ pub trait EventSink: Send + Sync {
     /// An event record. A stalled transaction whose record is taken is the sink's to resume; others are aborted.
     fn event(&self, now: Time, record: &EventRecord) -> Taken;
 
-    /// A page request. One that is taken is the sink's to answer; others are refused.
+    /// A page request. One that is taken is the sink's to answer; the driver maps others on demand or refuses them.
     fn page_request(&self, _now: Time, _request: &PageRequest) -> Taken {
         Taken::No
     }
@@ -204,7 +203,7 @@ impl Driver {
         self.issue(cpu, &[Command::resume(sid, stag, retry, abort)], true).await
     }
 
-    /// Reads page requests until the queue is empty; refuses those that nobody takes.
+    /// Reads page requests until the queue is empty; those that nobody takes are served by the driver.
     pub async fn handle_page_requests<A: Access>(&self, cpu: &A) {
         let Some(queue) = &self.rings.priq else { return };
         let cons_register = self.page1(Page1::PRIQ_CONS);
@@ -232,17 +231,8 @@ impl Driver {
         match sink.map_or(Taken::No, |sink| sink.page_request(cpu.now(), request)) {
             Taken::Yes => {}
             Taken::Wake(signal) => cpu.signal(signal).await,
-            Taken::No => self.refuse(cpu, request).await,
+            Taken::No => self.page_in(cpu, request).await,
         }
-    }
-    async fn refuse<A: Access>(&self, cpu: &A, request: &PageRequest) {
-        if !request.last() || request.is_stop_marker() {
-            return;
-        }
-        let ssid = request.ssv().then_some(request.ssid() as u32);
-        let command = Command::pri_resp(request.sid() as u32, ssid, request.prgindex(), resp::FAILURE);
-        // A time-out is in the journal.
-        let _ = self.issue(cpu, &[command], true).await;
     }
 
     /// Deals with global errors: repairs the command queue, disables the SMMU in service failure mode, acknowledges.

@@ -5,11 +5,12 @@
 //!   CommandQueue   lock-free insertion by many CPUs          queue.rs cmpxchg.rs fetch_add.rs ring.rs poll.rs
 //!   streams        STEs, CD tables, attach                   stream.rs table.rs entry.rs
 //!   Domain         tables, ASID or VMID, map and unmap       domain.rs invalidate.rs ids.rs
-//!   handlers       event queue, PRI queue, global errors     handlers.rs
+//!   handlers       event queue, PRI queue, global errors     handlers.rs demand.rs
 //! ```
 
 mod cmpxchg;
 mod config;
+mod demand;
 mod domain;
 mod driver;
 mod entry;
@@ -28,6 +29,7 @@ mod table;
 mod test;
 
 pub use config::{Config, Costs, Insertion, Interrupts, Wanted};
+pub use demand::DemandRange;
 pub use domain::{Domain, DomainKind};
 pub use driver::Driver;
 pub use features::{Features, IdRegisters};

@@ -1,5 +1,7 @@
 //! The driver against the hardware models.
 
+mod demand;
+
 use std::sync::Arc;
 
 use models::bus::Data;

@@ -334,6 +334,19 @@ fn a_changed_context_lives_on_in_the_tlb() {
 }
 
 #[test]
+fn page_requests_and_interrupts() {
+    use Do::{Interrupt, PageInterrupt, PageRequest, Wait};
+    let request = PageRequest(HOST, IOVA);
+    check(&[
+        ("request, interrupt", &[request, PageInterrupt], &[]),
+        ("several", &[request, request, PageInterrupt, Wait(500)], &[]),
+        ("lost interrupt", &[request, Wait(10), request], &[Kind::LostInterrupt]),
+        ("that of another queue", &[request, Interrupt], &[Kind::LostInterrupt]),
+        ("late interrupt", &[request, Wait(500), PageInterrupt, Wait(500), request, PageInterrupt], &[]),
+    ]);
+}
+
+#[test]
 fn events_and_interrupts() {
     use Do::{Abort, Dropped, Interrupt, LateAbort, Map, Overflow, Record, Ste as SetSte, Unmap, Wait};
     use EventNumber as E;

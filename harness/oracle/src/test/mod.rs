@@ -15,7 +15,7 @@ use spec::smmu::descriptor::{Leaf1, Leaf2, Table};
 use spec::smmu::event::class;
 use spec::smmu::page0::{CR0, CR2, IRQ_CTRL, STRTAB_BASE, STRTAB_BASE_CFG};
 use spec::smmu::ste::config;
-use spec::smmu::{Cd, Command, EventNumber, EventRecord, Ste};
+use spec::smmu::{Cd, Command, EventNumber, EventRecord, PageRequest, Ste};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -122,7 +122,7 @@ impl Bench {
             let registers = Registers {
                 cr0: CR0(0).with_smmuen(true).with_eventqen(true).with_cmdqen(true),
                 cr2: CR2(0).with_recinvsid(true),
-                irq_ctrl: IRQ_CTRL(0).with_eventq_irqen(true),
+                irq_ctrl: IRQ_CTRL(0).with_eventq_irqen(true).with_priq_irqen(true),
                 strtab_base: STRTAB_BASE(0).with_addr(table),
                 strtab_base_cfg: STRTAB_BASE_CFG(0).with_log2size(8),
                 ..Registers::default()
@@ -307,6 +307,9 @@ enum Do {
     /// A record of a write fault at stage 1.
     Record(EventNumber, u32, u64),
     Interrupt,
+    /// A page request that calls for an interrupt: stream, address.
+    PageRequest(u32, u64),
+    PageInterrupt,
     Overflow(bool),
     /// The record that would have told of such a fault was dropped.
     Dropped(EventNumber, u32, u64),
@@ -378,6 +381,11 @@ impl Bench {
                 self.see(Fact::EventDropped { smmu: 0, record });
             }
             Do::Interrupt => self.see(Fact::EventInterrupt { smmu: 0 }),
+            Do::PageRequest(sid, iova) => {
+                let request = PageRequest::default().with_sid(sid.into()).with_r(true).with_addr(iova).0;
+                self.see(Fact::PageRequested { smmu: 0, request });
+            }
+            Do::PageInterrupt => self.see(Fact::PageInterrupt { smmu: 0 }),
             Do::Overflow(active) => self.see(Fact::Overflow { smmu: 0, active }),
             Do::Wait(us) => self.time += us * US,
             Do::Ste(sid, ste) => self.ste(sid, ste),

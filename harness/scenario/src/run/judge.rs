@@ -13,6 +13,7 @@
 mod cmdqv;
 mod facts;
 mod mirror;
+mod pages;
 mod ring;
 #[cfg(test)]
 mod test;
@@ -37,6 +38,8 @@ use self::ring::Change;
 
 /// Queues of one pSMMU that a virtual SMMU may own, for numbering.
 const QUEUES: u16 = 128;
+/// Number of the first enhanced command queue of a pSMMU, above all that VCMDQs have.
+const FIRST_ECMDQ: u16 = 0x8000;
 /// VINTFs of one pSMMU.
 const VINTFS: usize = 64;
 /// Event records that are kept of a run of any length.
@@ -315,14 +318,21 @@ impl Judge {
                 }
                 self.tell(now, Fact::EventDropped { smmu, record: record.0 });
             }
+            Record::PageRequestWritten { smmu, request } => {
+                if self.mirrors[usize::from(smmu)].page_request_written(request) {
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0 });
+                }
+            }
             Record::GlobalError { smmu, bit } => self.global_error(now, smmu, GlobalError(bit)),
             Record::InterruptRaised { intid, smmu: Some(smmu) } => {
                 if self.mirrors[usize::from(smmu)].is_event_interrupt(intid) {
                     self.tell(now, Fact::EventInterrupt { smmu });
                 }
+                if self.mirrors[usize::from(smmu)].is_page_interrupt(intid) {
+                    self.tell(now, Fact::PageInterrupt { smmu });
+                }
             }
             Record::AtsAnswered { pa: None, .. }
-            | Record::PageRequestWritten { .. }
             | Record::PageRequestDropped { .. }
             | Record::PageResponse { .. }
             | Record::InterruptRaised { smmu: None, .. }
@@ -334,14 +344,20 @@ impl Judge {
         }
     }
 
-    /// Who wrote. A message of an Event queue may go to plain memory.
+    /// Who wrote. A message of an Event queue or of a PRI queue may go to plain memory.
     fn writer(&mut self, now: Time, by: Requester, addr: u64) -> u16 {
         match by {
             Requester::Cpu(cpu) => cpu,
             Requester::Psmmu(smmu) | Requester::Pair(smmu) => {
-                let to = self.mirrors.get(usize::from(smmu)).map_or(0, |m| m.message_to);
-                if to != 0 && to == addr {
+                let mirror = self.mirrors.get(usize::from(smmu));
+                let [event, page] = mirror
+                    .map_or([0; 2], |m| [m.message_to, m.page_message_to()])
+                    .map(|to| to != 0 && to == addr);
+                if event {
                     self.tell(now, Fact::EventInterrupt { smmu });
+                }
+                if page {
+                    self.tell(now, Fact::PageInterrupt { smmu });
                 }
                 self.actors.smmus + smmu
             }
@@ -401,6 +417,7 @@ impl Judge {
     fn queue(&self, smmu: u16, queue: CommandQueue) -> Queue {
         match queue {
             CommandQueue::Main => Queue::Physical { smmu, queue: 0 },
+            CommandQueue::Ecmdq(queue) => Queue::Physical { smmu, queue: FIRST_ECMDQ + queue },
             CommandQueue::Vcmdq { queue, vintf, .. } => self.vcmdq(smmu, queue, vintf),
         }
     }
@@ -415,7 +432,7 @@ impl Judge {
                 cmdqv.consumed(queue, index);
                 meant = cmdqv.meant(vintf, raw);
             }
-            (CommandQueue::Vcmdq { .. }, None) => {}
+            (CommandQueue::Vcmdq { .. }, None) | (CommandQueue::Ecmdq(_), _) => {}
         }
         let queue = self.queue(smmu, queue);
         let (command, on) = match queue {
@@ -436,6 +453,9 @@ impl Judge {
         if error == GlobalError::MSI_EVENTQ_ABT_ERR {
             // The message went nowhere, and software is told that instead.
             self.tell(now, Fact::EventInterrupt { smmu });
+        }
+        if error == GlobalError::MSI_PRIQ_ABT_ERR {
+            self.tell(now, Fact::PageInterrupt { smmu });
         }
     }
 

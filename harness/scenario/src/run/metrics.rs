@@ -52,6 +52,10 @@ pub(super) fn collect(scenario: &Scenario, machine: &Machine, script: &Script) -
             put(format!("{}.jobs", endpoint.name), counters.jobs);
             put(format!("{}.requests", endpoint.name), counters.requests);
             put(format!("{}.aborts", endpoint.name), counters.aborts);
+            if endpoint.page_requests.is_some() {
+                put(format!("{}.page_requests", endpoint.name), counters.page_requests);
+                put(format!("{}.pages_refused", endpoint.name), counters.pages_refused);
+            }
         }
     }
     if let Some(world) = &script.world {

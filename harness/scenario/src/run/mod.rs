@@ -15,6 +15,7 @@ mod lints;
 mod load;
 mod metrics;
 mod platform;
+mod rate;
 mod script;
 mod steps;
 pub mod trace;

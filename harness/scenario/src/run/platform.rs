@@ -9,21 +9,22 @@ use kernel::vmm::VmCosts;
 use models::cmdqv::CmdqvConfig;
 use models::cmdqv::knobs::RepeatInvalidations;
 use models::cpu::{CpuId, CpuTiming};
-use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, RootPortConfig};
+use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, PriConfig, RootPortConfig};
 use models::interrupt::{self, InterruptConfig};
 use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
 use models::smmu::arbiter::Policy;
 use models::smmu::assoc::Shape;
+use models::smmu::pmcg::{Each, PmcgConfig};
 use models::smmu::{CacheShape, IdrProfile};
 use models::smmuv2::{EngineTiming, Smmuv2Config};
-use models::system::{FabricTiming, SystemConfig};
+use models::system::{FabricTiming, PMCG_OFFSET, SystemConfig};
 use sim::{Clock, Time};
 use spec::cmdqv::config::CONFIG;
 
 use super::judge::{Facts, SmmuFact, StreamFact, VmFact};
 use crate::model::{Behind, CmdqvSizes, Endpoint, Pair, Psmmu, Scenario};
-use crate::names::PairId;
+use crate::names::{PairId, PsmmuId};
 use crate::platform::{Arbitration, EndpointKind};
 use crate::preset::SmmuTiming;
 
@@ -38,6 +39,8 @@ const GERROR: u32 = 0;
 const EVENTQ: u32 = 1;
 const PRIQ: u32 = 2;
 const CMDQV: u32 = 3;
+const PMCG_TCU: u32 = 4;
+const PMCG_TBU: u32 = 5;
 
 /// The first wired interrupt of a pSMMU.
 const fn first_intid(smmu: usize) -> u32 {
@@ -165,9 +168,11 @@ impl Plan {
                 let mut config = Config::new(Actor::Host, i as u16, p.mmio, first);
                 config.cmdqv = p.cmdqv.map(|c| CmdqvAt { base: c.mmio, intid: Some(first + CMDQV) });
                 config.interrupts.routes = Some(routes);
+                let asks = |e: &Endpoint| e.page_requests.is_some() && e.behind == Behind::Psmmu(PsmmuId(i));
+                let pri = scenario.endpoints.iter().any(asks);
+                config.wanted = Wanted { msi_polling: false, pri, ..Wanted::default() };
                 let on = |c: CmdqvSizes| c.knobs.repeat_invalidations == RepeatInvalidations::On;
                 config.repeat_invalidations = p.cmdqv.is_some_and(on);
-                config.wanted = Wanted { msi_polling: false, ..Wanted::default() };
                 SmmuNode { name: p.name.clone(), config, interrupts_on: cpus.interrupts() }
             })
             .collect();
@@ -246,6 +251,7 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
         idr3: p.id.idr3 as u32,
         idr4: 0,
         idr5: p.id.idr5 as u32,
+        idr6: 0,
         iidr: p.id.iidr as u32,
         aidr: p.id.aidr as u32,
     };
@@ -273,6 +279,10 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
         };
         config.cmdqv = Some((c.mmio, cmdqv));
         config.cmdqv_line = Some(first + CMDQV);
+    }
+    if p.pmcg {
+        let lines = Each { tcu: Some(first + PMCG_TCU), tbu: Some(first + PMCG_TBU) };
+        config.pmcg = Some(PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) });
     }
     config
 }
@@ -342,6 +352,7 @@ fn endpoint_config(index: usize, e: &Endpoint) -> EndpointConfig {
     config.tags = e.outstanding as u32;
     config.bar = BARS + index as u64 * models::endpoint::BAR_SIZE;
     config.ats = e.ats.then_some(AtcConfig { entries: 64 });
+    config.pri = e.page_requests.map(|n| PriConfig { credits: n as u32, ..PriConfig::default() });
     config.kind = match e.kind {
         EndpointKind::Dma => models::endpoint::Kind::Dma,
         EndpointKind::Nvme => models::endpoint::Kind::Nvme(models::endpoint::NvmeConfig::default()),

@@ -12,13 +12,13 @@ use sim::Time;
 use super::control::{Answer, Ask, Control};
 use super::load::{self, Running};
 use super::platform::Plan;
+use super::rate::rate;
 use super::steps::{self, Seen};
 use super::world::World;
-use crate::command::Block;
 use crate::model::{Bounds, Scenario};
 use crate::outcome::{Check, Value};
 use crate::platform::FaultKind;
-use crate::step::{self, Action, Expected, Step, StepName};
+use crate::step::{Action, Expected, Step};
 
 /// What the script has done and seen so far.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Script {
     /// When each step ended, by index.
     pub(super) ends: BTreeMap<usize, Time>,
     /// Metrics at the end of named steps.
-    snapshots: BTreeMap<usize, BTreeMap<String, Value>>,
+    pub(super) snapshots: BTreeMap<usize, BTreeMap<String, Value>>,
     /// Numbers that steps have worked out, as metrics.
     pub(super) worked_out: BTreeMap<String, Value>,
     /// The booted software, for its counters.
@@ -175,73 +175,6 @@ async fn perform(world: &Arc<World>, cpu: &Cpu, log: &Mutex<Script>, step: &Step
             rate(&world.scenario, &mut log.lock(), step, a, now)
         }
         _ => steps::run(world, cpu, step).await,
-    }
-}
-
-/// How fast a metric grew.
-fn rate(
-    scenario: &Scenario,
-    log: &mut Script,
-    step: &Step,
-    a: &step::Rate,
-    now: (Time, BTreeMap<String, Value>),
-) -> Seen {
-    let at = |name: Option<StepName>| match name {
-        None => Ok(now.clone()),
-        Some(StepName(i)) => log.ends.get(&i).copied().zip(log.snapshots.get(&i).cloned()).ok_or_else(|| {
-            format!("step `{}` has not ended", scenario.steps[i].name.clone().unwrap_or_default())
-        }),
-    };
-    let value = |metrics: &BTreeMap<String, Value>, name: &str| metrics.get(name).map_or(0.0, |v| v.as_f64());
-    let per_us = |from: &(Time, BTreeMap<String, Value>), to: &(Time, BTreeMap<String, Value>)| {
-        let us = to.0.saturating_sub(from.0).as_ns_f64() / 1000.0;
-        let grown = value(&to.1, &a.metric) - value(&from.1, &a.metric);
-        if us > 0.0 { Ok(grown / us) } else { Err("the span has no length".to_owned()) }
-    };
-    if !now.1.contains_key(&a.metric) && !super::metrics::is_plausible(&a.metric, &now.1) {
-        return Err(super::metrics::unknown(&a.metric, &now.1));
-    }
-    let (from, to) = (at(Some(a.since))?, at(a.until)?);
-    let rate = per_us(&from, &to)?;
-    let mut worked_out = vec![("per_us", rate)];
-    let mut text = format!("{} grew by {rate:.3} per us", a.metric);
-    let mut judged = rate;
-    if let [first, last] = a.of[..] {
-        let base = per_us(&at(Some(first))?, &at(Some(last))?)?;
-        if base == 0.0 {
-            return Err(format!("{} did not grow in the span compared with", a.metric));
-        }
-        judged = rate / base;
-        worked_out.push(("of", judged));
-        text += &format!(", {judged:.3} of the {base:.3} before");
-    }
-    let mut fair = None;
-    if let Some(Block::Vintf(psmmu, vintf)) = a.fair {
-        let psmmu = &scenario.psmmus[psmmu.0];
-        let each = psmmu.cmdqv.map_or(1, |c| c.queues_per_vintf());
-        let busy = |queue: String| {
-            let metric = format!("{}.queue.{queue}.commands", psmmu.name);
-            u32::from(value(&to.1, &metric) > value(&from.1, &metric))
-        };
-        let vcmdqs = psmmu.cmdqv.map_or(0, |c| c.vcmdqs);
-        let own: u32 = (vintf * each..(vintf + 1) * each).map(|q| busy(format!("vcmdq{q}"))).sum();
-        let all: u32 = busy("main".to_owned()) + (0..vcmdqs).map(|q| busy(format!("vcmdq{q}"))).sum::<u32>();
-        if own == 0 {
-            return Err(format!("no queue of VINTF {vintf} executed a command"));
-        }
-        text += &format!("; fair are {own} of {all} busy queues");
-        fair = Some(f64::from(own) / f64::from(all));
-        worked_out.push(("fair", f64::from(own) / f64::from(all)));
-    }
-    if let Some(name) = &step.name {
-        let entry = |(what, number)| (format!("{name}.{what}"), Value::Number(number));
-        log.worked_out.extend(worked_out.into_iter().map(entry));
-    }
-    let bounds = Bounds { equals: None, min: a.min, max: a.max };
-    match fair {
-        Some(fair) if judged < fair => Err(format!("{text}, so that at least {fair:.3} was expected")),
-        _ if !bounds.hold(judged) => Err(format!("{text}; expected {bounds}")),
-        _ => Ok(text),
     }
 }
 

@@ -172,6 +172,7 @@ impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             CommandQueue::Main => f.write_str("CMDQ"),
+            CommandQueue::Ecmdq(queue) => write!(f, "ECMDQ{queue}"),
             CommandQueue::Vcmdq { queue, vintf, logical } => {
                 write!(f, "VCMDQ{queue}=LVCMDQ{vintf}.{logical}")
             }
@@ -342,6 +343,7 @@ mod test {
     use expect_test::expect;
     use models::bus::Data;
     use models::cpu::CpuId;
+    use models::dma::PageAnswer;
     use spec::smmu::{Command, EventRecord};
 
     use super::*;
@@ -354,6 +356,8 @@ mod test {
         let (raw, executed) = (Command::cfgi_ste(2, true), Command::cfgi_ste(0x20, true));
         let (by, domain) = (Actor::Vm(0), kernel::journal::DomainId(2));
         let event = EventRecord::new(EventNumber::C_BAD_STE, 5);
+        let request = spec::smmu::PageRequest::default().with_sid(5).with_w(true).with_prgindex(2);
+        let response = PageResponse { sid: 5, ssid: Some(1), group: 2, answer: PageAnswer::Success };
         let begun = Time::ZERO;
         let (id, sid, ssid, iova, write, translated) = (7, 5, Some(1), 0x1040, true, false);
         let (pa, len, tlb_hit) = (0x8040, 64, true);
@@ -383,6 +387,10 @@ mod test {
             Record::DmaDone { id, smmu: 0 },
             Record::DmaAborted { id, smmu: 0, sid, ssid, iova, write, translated, event: Some(4), begun },
             Record::EventWritten { smmu: 0, record: event },
+            Record::PageRequestWritten { smmu: 0, request },
+            Record::PageRequestDropped { smmu: 0, request },
+            Record::PageResponse { smmu: 0, response, automatic: true },
+            Record::PageResponse { smmu: 0, response, automatic: false },
             Record::GlobalError { smmu: 0, bit: 0 },
             Record::InterruptRaised { intid: 40, smmu: None },
             Record::InterruptDelivered { intid: 40, cpu: CpuId(2) },
@@ -415,6 +423,10 @@ mod test {
             |      12.345678 us  left      dma 7: done
             |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 aborted with C_BAD_STE
             |      12.345678 us  left      event C_BAD_STE sid=0x5
+            |      12.345678 us  left      PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w
+            |      12.345678 us  left      drops PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w
+            |      12.345678 us  left      answers by itself sid=0x5 ssid=1 prgindex=2: Success
+            |      12.345678 us  left      answers sid=0x5 ssid=1 prgindex=2: Success
             |      12.345678 us  left      global error CMDQ_ERR
             |      12.345678 us  irq       raises interrupt 40
             |      12.345678 us  cpu2      gets interrupt 40

@@ -53,6 +53,7 @@ impl Log {
     fn note(&mut self, record: &Record) {
         let number = |queue| match queue {
             CommandQueue::Main => 8,
+            CommandQueue::Ecmdq(_) => unreachable!("there are none"),
             CommandQueue::Vcmdq { queue, .. } => usize::from(queue),
         };
         match *record {

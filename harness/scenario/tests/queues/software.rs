@@ -205,6 +205,10 @@ impl<B: Bus> Software<B> {
             self.bus.write(SMMU + offset, len, value).await;
         }
         self.bus.rest().await;
+        // Firmware may have left the block off.
+        let config = self.bus.read(register("CONFIG")).await;
+        self.bus.write(register("CONFIG"), 4, u64::from(config | 1)).await;
+        self.becomes(register("STATUS"), 1).await;
         for who in [Who::Host, Who::Guest, Who::Hostile] {
             self.give(who).await;
             self.enable(who).await;

@@ -6,6 +6,7 @@ mod commands;
 mod dma;
 mod equal;
 mod faults;
+mod optional;
 mod pages;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use crate::memory::PhysMem;
 use crate::psmmu::PsmmuConfig;
 use crate::psmmu::test::{
     BASE, BROKEN, CMDQ_CONS, CMDQ_PROD, CMDQEN, CMDQV, COMMANDS, CR0, CR0ACK, DOORBELL, EVENTQ_CONS,
-    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGE_REQUESTS, PAGES, PRIQ_BASE, PRIQ_CONS,
+    EVENTQ_PROD, EVENTQEN, EVENTS, GERROR, GERRORN, PAGE_REQUESTS, PAGES, PMCG, PRIQ_BASE, PRIQ_CONS,
     PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG2, PRIQ_PROD, PRIQEN, QUEUE_LOG2, SMMUEN, STREAM, STREAMS, TABLES, VMID, leaf,
     lines, tables,
 };

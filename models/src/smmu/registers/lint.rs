@@ -1,33 +1,18 @@
 //! What is wrong with an access, beyond what its effect shows.
 
-use spec::regs::Block;
+use spec::smmu::ecmdq::ECMDQ_CONS;
 use spec::smmu::page0::{
     CMDQ_BASE, CR0, CR0ACK, CR1, EVENTQ_BASE, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE, STRTAB_BASE,
     STRTAB_BASE_CFG,
 };
-use spec::smmu::{GlobalError, Page0, Page1, page1};
+use spec::smmu::{Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
 
+use super::super::atos::Group;
+use super::super::command_queue::QueueRegisters;
 use super::super::control::Control;
 use super::super::lint::{self, Lint, Lints};
 use super::super::ring::Fill;
-use super::{Output, Place, Registers, whole_fields};
-
-/// An access of `len` bytes at `offset`, whatever it does.
-pub fn of_access(offset: u32, len: usize) -> Lints {
-    if !matches!(len, 4 | 8) || !offset.is_multiple_of(len as u32) {
-        return Lints::when(true, Lint::AccessSize);
-    }
-    let halves = (offset..offset + len as u32).step_by(4).map(Place::of_word);
-    let known = halves.clone().flatten().count();
-    let whole = matches!(Place::of_word(offset), Some((place, false)) if place.bytes() == 8);
-    let base = page1::BASE as u32;
-    let alias = halves.flatten().any(|(place, _)| matches!(place, Place::One(_))) && offset < base;
-    Lints::from_iter([
-        (len == 8 && known > 0 && !whole, Lint::TwoRegisters),
-        (offset >= base && known == 0, Lint::Page1Hole),
-        (alias, Lint::Page0Alias),
-    ])
-}
+use super::{Output, Place, Registers, WINDOW, whole_fields};
 
 /// The registers before a write.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +22,30 @@ pub(super) struct Before {
     irq_pending: u64,
     errors: u64,
     gbpa_pending: bool,
+    /// The enhanced command queue that is written has stopped.
+    stopped: bool,
 }
 
 impl Registers {
-    pub(super) fn before(&self) -> Before {
+    /// An access of `len` bytes at `offset`, whatever it does.
+    pub fn lints_of_access(&self, offset: u32, len: usize) -> Lints {
+        if !matches!(len, 4 | 8) || !offset.is_multiple_of(len as u32) {
+            return Lints::when(true, Lint::AccessSize);
+        }
+        let halves = (offset..offset + len as u32).step_by(4).map(|word| self.place(word));
+        let known = halves.clone().flatten().count();
+        let whole = matches!(self.place(offset), Some((place, false)) if place.desc().bytes == 8);
+        let base = page1::BASE as u32;
+        let in_page1 = (base..WINDOW as u32).contains(&offset);
+        let alias = halves.flatten().any(|(place, _)| matches!(place, Place::One(_))) && offset < base;
+        Lints::from_iter([
+            (len == 8 && known > 0 && !whole, Lint::TwoRegisters),
+            (in_page1 && known == 0, Lint::Page1Hole),
+            (alias, Lint::Page0Alias),
+        ])
+    }
+
+    pub(super) fn before(&self, place: Place) -> Before {
         let cr0 = self.page0.get::<CR0>();
         Before {
             cr0,
@@ -48,15 +53,13 @@ impl Registers {
             irq_pending: self.page0.get::<IRQ_CTRL>().0 ^ self.page0.get::<IRQ_CTRLACK>().0,
             errors: self.active_errors(),
             gbpa_pending: self.page0.get::<GBPA>().update(),
+            stopped: matches!(place, Place::Ecmdq(queue, _) if self.ecmdqs[queue].is_stopped()),
         }
     }
 
     /// What is wrong with a write: what was wanted, and what the register is now.
     pub(super) fn lints(&self, before: &Before, place: Place, wanted: u64, value: u64) -> Lints {
-        let (mask, writable) = match place {
-            Place::Zero(reg) => (reg.desc().mask(), reg.desc().access != spec::regs::Access::Ro),
-            Place::One(reg) => (reg.desc().mask(), reg.desc().access != spec::regs::Access::Ro),
-        };
+        let (mask, writable) = (place.desc().mask(), place.desc().access != spec::regs::Access::Ro);
         let lost = (value ^ wanted) & mask;
         if !writable {
             return Lints::when(value != wanted, Lint::ReadOnly);
@@ -64,6 +67,9 @@ impl Registers {
         let found = match place {
             Place::Zero(reg) => self.lints_zero(reg, before, wanted, lost),
             Place::One(reg) => self.lints_one(reg, lost),
+            Place::Ecmdq(queue, reg) => self.lints_ecmdq(queue, reg, before, lost),
+            Place::Vatos(reg) => self.lints_atos(Group::Virtual, reg == Vatos::VATOS_CTRL, lost),
+            Place::ControlPage(..) => Lints::NONE,
         };
         found.and(Lints::when(wanted & !mask != 0, Lint::ReservedBits))
     }
@@ -96,6 +102,10 @@ impl Registers {
                 let checked = self.enabled().cmdqen() && !self.is_active(GlobalError::CMDQ_ERR);
                 one(checked && self.commands_inconsistent(), Lint::CommandIndices)
             }
+            Page0::GATOS_CTRL | Page0::GATOS_SID | Page0::GATOS_ADDR => {
+                self.lints_atos(Group::Global, reg == Page0::GATOS_CTRL, lost)
+            }
+            Page0::VATOS_SEL => self.lints_atos(Group::Virtual, false, lost),
             // What is left are interrupts' configurations.
             _ => one(lost != 0, Lint::InterruptEnabled),
         }
@@ -113,6 +123,29 @@ impl Registers {
                 Lint::OutputIndices,
             ),
         }
+    }
+
+    fn lints_ecmdq(&self, queue: usize, reg: Ecmdq, before: &Before, lost: u64) -> Lints {
+        let file = &self.ecmdqs[queue];
+        if reg == Ecmdq::ECMDQ_PROD && lost == 0 {
+            let inconsistent = file.ring().fill(file.prod(), file.cons()) == Fill::Inconsistent;
+            return Lints::from_iter([
+                (file.is_wanted() && inconsistent && !file.is_stopped(), Lint::EnhancedIndices),
+                (file.is_stopped() && !before.stopped, Lint::EnhancedErrack),
+            ]);
+        }
+        let only_read = if reg == Ecmdq::ECMDQ_CONS { ECMDQ_CONS(0).with_enack(true).0 } else { 0 };
+        let enabled = file.is_wanted() || file.is_acknowledged();
+        Lints::from_iter([
+            (lost != 0 && enabled, Lint::EnhancedEnabled),
+            (lost & only_read != 0 && !enabled, Lint::ReadOnly),
+        ])
+    }
+
+    /// A register of address translation operations; `ctrl`: the one that starts them.
+    fn lints_atos(&self, group: Group, ctrl: bool, lost: u64) -> Lints {
+        let held = ctrl || self.is_operating(group);
+        Lints::when(lost != 0, if held { Lint::OperationRuns } else { Lint::ReservedBits })
     }
 
     fn lints_cr0(&self, before: &Before, wanted: u64, lost: u64) -> Lints {

@@ -3,6 +3,7 @@
 use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 
+use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::config::{self, ContextPlace, Tables};
@@ -32,6 +33,7 @@ impl Translation {
     pub(super) fn refuse(&self, control: &Control, event: EventRecord) -> Step {
         let if_ats = control.record_ats().then_some(event);
         done(match self.request.kind {
+            RequestKind::Operation(_) => Outcome::Operation(Answer::Fault(event)),
             RequestKind::Ordinary => Outcome::Abort { event: Some(event) },
             RequestKind::AtsTranslated => Outcome::Abort { event: if_ats },
             RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: if_ats },
@@ -47,7 +49,7 @@ impl Translation {
     }
 
     pub(super) fn unknown_stream(&self, control: &Control) -> Step {
-        if control.cr2.recinvsid() {
+        if control.cr2.recinvsid() || self.lookup().is_some() {
             return self.refuse(control, self.about(EventNumber::C_BAD_STREAMID));
         }
         done(match self.request.kind {
@@ -134,6 +136,9 @@ impl Translation {
             return done(Outcome::Ppar { ppar: Some(ste.ppar()), event: None });
         }
         let mode = ste.config();
+        if let Some(step) = self.inadmissible(control) {
+            return step;
+        }
         if mode < mode::BYPASS {
             return self.silent();
         }
@@ -150,7 +155,7 @@ impl Translation {
             }
             _ => (),
         }
-        if features.attr_perms_ovr {
+        if features.attr_perms_ovr && self.lookup().is_none() {
             self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
         }
         self.world = config::world(ste, control);
@@ -160,8 +165,8 @@ impl Translation {
         if self.stage2 {
             self.two.tables = Tables::stage2(ste, features).expect("a legal STE");
         }
-        let translated = self.request.kind == RequestKind::AtsTranslated;
-        match self.substream(control, mode & 1 != 0 && !translated) {
+        let skips = self.request.kind == RequestKind::AtsTranslated || self.is_intermediate();
+        match self.substream(control, mode & 1 != 0 && !skips) {
             Err(fault) => fault,
             Ok(None) => self.without_stage1(features, mode),
             Ok(Some(context)) => {
@@ -203,7 +208,7 @@ impl Translation {
         if !features.reaches(self.request.addr) {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
-        if mode & 2 == 0 {
+        if mode & 2 == 0 || self.is_virtual_only() {
             return done(self.identity(features, Overrides::of_stream(self.ste)));
         }
         self.tag.kind = Kind::Ipa;

@@ -3,6 +3,7 @@
 use spec::smmu::event::class;
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::control::Control;
@@ -55,6 +56,11 @@ impl Translation {
     pub(super) fn finish(&self, control: &Control, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
         let (rights, privileged) = (entry.rights, self.access.privileged);
         let size_log2 = entry.bits;
+        if self.lookup().is_some() {
+            let attributes = entry.attributes.output(self.request.attributes);
+            let addr = entry.output;
+            return done(Outcome::Operation(Answer::Found { addr, size_log2, attributes, filled }));
+        }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
             let (read, write) = self.ats_rights(rights);
             let pa = if self.split() { self.ipa & !low_mask(size_log2) } else { entry.output };
@@ -104,6 +110,9 @@ impl Translation {
     }
 
     pub(super) fn end(&self, event: EventRecord, manner: Manner) -> Step {
+        if self.lookup().is_some() {
+            return done(Outcome::Operation(Answer::Fault(event)));
+        }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
             let answer = AtsAnswer::Translation { pa: 0, size_log2: 12, read: false, write: false };
             return done(Outcome::Ats { answer, event: None });

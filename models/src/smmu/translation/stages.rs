@@ -72,7 +72,7 @@ impl Translation {
         let addr = self.request.addr;
         // An entry that does not suffice is walked again: the fault needs to know the stage.
         let found = caches.main.lookup(&self.tag, addr).copied();
-        let found = found.filter(|e| self.is_enough(e) && !self.split());
+        let found = found.filter(|e| self.is_enough(e) && !self.split() && !self.ends_between());
         if let Some(entry) = caches.stats.main.count(found) {
             self.fill_micro(control, caches, &entry);
             return self.finish(control, &entry, true, false);
@@ -156,7 +156,7 @@ impl Translation {
             return self.denied(rights, Stage::One, Manner::stage1(cd));
         }
         let leaf = leaf.with_af(leaf.af() || cd.ha());
-        if leaf != raw {
+        if leaf != raw && !self.inhibits_updates() {
             self.updates[0] = Update::of(raw.0[0], leaf.0[0], &self.one.tables);
             // The word that was read is where the outstanding access went.
             return match self.stage2 {
@@ -171,6 +171,9 @@ impl Translation {
         let leaf = self.one.leaf(self.tag, addr, output, contiguous);
         let attributes = LeafAttributes::Stage1(Attributes::stage1(raw, cd.mair()));
         self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, attributes, ..leaf };
+        if self.ends_between() {
+            return self.finish(control, &self.leaf1, false, false);
+        }
         if self.stage2 {
             return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
         }
@@ -356,7 +359,7 @@ impl Translation {
             return self.denied(rights, stage, Manner::stage2(ste));
         }
         let leaf = leaf.with_af(leaf.af() || ste.s2ha());
-        if leaf != raw {
+        if leaf != raw && !self.inhibits_updates() {
             self.updates[1] = Update::of(raw.0[0], leaf.0[0], &self.two.tables);
             return self.compare_swap(StageIndex::Two, self.fetch);
         }

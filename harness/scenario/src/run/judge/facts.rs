@@ -41,6 +41,8 @@ pub struct SmmuFact {
     pub version2: bool,
     /// Wired interrupt of its Event queue.
     pub event_line: Option<u32>,
+    /// The PRI queue's wire, if it has one.
+    pub page_line: Option<u32>,
     /// Value of its CMDQV's PARAM, if it has one.
     pub cmdqv: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl SmmuFact {
             idr5: config.idr.idr5.into(),
             version2: false,
             event_line: config.lines.eventq,
+            page_line: config.lines.priq,
             cmdqv: config.cmdqv.as_ref().map(|(_, cmdqv)| cmdqv.param().0),
         }
     }

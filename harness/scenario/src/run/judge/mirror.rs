@@ -16,13 +16,14 @@ use super::ring::{Change, Ring};
 /// Registers of a pSMMU as the judge knows them.
 #[derive(Debug)]
 pub(super) struct Mirror {
-    page0: RegFile<Page0>,
-    page1: RegFile<Page1>,
+    pub(super) page0: RegFile<Page0>,
+    pub(super) page1: RegFile<Page1>,
     /// GBPA as it acts on traffic.
     gbpa: GBPA,
     ring: Ring,
     pub(super) cmdqv: Option<Cmdqv>,
     event_line: Option<u32>,
+    pub(super) page_line: Option<u32>,
     pub(super) version2: bool,
     /// Where the Event queue's messages go, or zero.
     pub(super) message_to: u64,
@@ -60,6 +61,7 @@ impl Mirror {
             ring: Ring::default(),
             cmdqv: fact.cmdqv.map(|param| Cmdqv::new(spec::cmdqv::config::PARAM(param))),
             event_line: fact.event_line,
+            page_line: fact.page_line,
             version2: fact.version2,
             message_to: 0,
         }

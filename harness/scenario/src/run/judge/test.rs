@@ -9,11 +9,12 @@ use spec::cmdqv::config::CMDQ_ALLOC;
 use spec::regs::Block;
 use spec::smmu::descriptor::{Leaf1, Table};
 use spec::smmu::page0::{
-    CMDQ_BASE, CR0, CR2, EVENTQ_BASE, EVENTQ_IRQ_CFG0, GBPA, IRQ_CTRL, STRTAB_BASE, STRTAB_BASE_CFG,
+    CMDQ_BASE, CR0, CR2, EVENTQ_BASE, EVENTQ_IRQ_CFG0, GBPA, IRQ_CTRL, PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG2,
+    STRTAB_BASE, STRTAB_BASE_CFG,
 };
 use spec::smmu::page1::{self, EVENTQ_CONS};
 use spec::smmu::ste::config;
-use spec::smmu::{Cd, EventNumber, Page0, Page1, Ste};
+use spec::smmu::{Cd, EventNumber, Page0, Page1, PageRequest, Ste};
 
 use super::*;
 
@@ -122,6 +123,7 @@ fn facts() -> Facts {
         idr3: 0x7514,
         idr5: 0x0010_0075,
         event_line: Some(LINE),
+        page_line: Some(LINE + 2),
         cmdqv: Some(0x4671),
         version2: name == "pair",
     };
@@ -238,6 +240,47 @@ fn event_interrupts() {
             "caught up, wrapped",
             with(vec![uut(), uut(), uut(), uut(), raised(LINE), events_cons(4), uut()]),
             lost(),
+        ),
+    ]);
+}
+
+#[test]
+fn page_interrupts() {
+    let enable = || IRQ_CTRL(0).with_priq_irqen(true).0;
+    let on = || vec![reg(Page0::IRQ_CTRL, enable()), ack(Page0::IRQ_CTRLACK, enable())];
+    let with = |steps: Steps| all([enabled(), vec![reg(Page0::PRIQ_BASE, 2)], on(), steps]);
+    let last_only = || reg(Page0::PRIQ_IRQ_CFG2, PRIQ_IRQ_CFG2(0).with_lo(true).0);
+    let asked = |last| {
+        let request = PageRequest::default().with_sid(PLAIN.into()).with_r(true).with_last(last);
+        rec(Record::PageRequestWritten { smmu: 0, request })
+    };
+    let message = |addr| {
+        vec![reg(Page0::PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG0(0).with_addr(addr).0), reg(Page0::PRIQ_IRQ_CFG1, 78)]
+    };
+    let line = || raised(LINE + 2);
+    let drained = |rd| rec(Record::SmmuRegister { smmu: 0, offset: 0x1_00cc, value: rd });
+    let lost = || vec![(Kind::LostInterrupt, 0, None)];
+    check(vec![
+        ("wire", with(vec![asked(true), line()]), vec![]),
+        ("none", with(vec![asked(true)]), lost()),
+        ("that of the Event queue", with(vec![asked(true), raised(LINE)]), lost()),
+        ("not enabled", all([enabled(), vec![asked(true)]]), vec![]),
+        ("disabled meanwhile", with(vec![asked(true), reg(Page0::IRQ_CTRL, 0)]), vec![]),
+        ("second request", with(vec![asked(true), line(), asked(true)]), vec![]),
+        ("caught up", with(vec![asked(true), line(), drained(1), asked(true)]), lost()),
+        ("not the last of its group", with(vec![last_only(), asked(false)]), vec![]),
+        ("the last of its group", with(vec![last_only(), asked(false), asked(true)]), lost()),
+        ("message", all([message(0x8000), with(vec![asked(true), raised(78)])]), vec![]),
+        ("wire instead of message", all([message(0x8000), with(vec![asked(true), line()])]), lost()),
+        (
+            "message to memory",
+            all([message(0x8000), with(vec![asked(true), store(Requester::Psmmu(0), 0x8000, &[78])])]),
+            vec![],
+        ),
+        (
+            "aborted message",
+            all([message(0x8000), with(vec![asked(true), failed(GlobalError::MSI_PRIQ_ABT_ERR)])]),
+            vec![],
         ),
     ]);
 }

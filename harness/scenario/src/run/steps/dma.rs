@@ -9,7 +9,7 @@ use kernel::errno::Errno;
 use kernel::guest::Guest;
 use kernel::journal::{DomainId, Note};
 use kernel::pgtable::{PageTable, Prot};
-use kernel::smmu::{Domain, DomainKind};
+use kernel::smmu::{DemandRange, Domain, DomainKind};
 use models::cpu::Cpu;
 use models::dma::{Job, JobResult};
 use sim::Time;
@@ -60,7 +60,15 @@ async fn map_host(
             Some(iova) => iova.0,
             None => dma.iovas.alloc(len).map_err(|_| Errno::ENOSPC)?,
         };
-        dma.domain.map(cpu, iova, pa, len, prot).await?;
+        if a.demand {
+            let range = |domain| DemandRange { domain, iova, pa, len, prot };
+            let HostDomain::Smmu(domain) = &dma.domain else { return Err(Errno::EOPNOTSUPP) };
+            for &sid in &world.scenario.endpoints[a.endpoint.0].streams {
+                domain.driver().map_on_demand(sid, range(Arc::clone(domain)));
+            }
+        } else {
+            dma.domain.map(cpu, iova, pa, len, prot).await?;
+        }
         let actor = Actor::Host;
         let chosen = a.iova.is_none();
         Ok(DmaRange { actor, endpoint: a.endpoint, iova, pa, owner_addr: pa, len, guest: None, chosen })
@@ -187,6 +195,11 @@ pub(super) async fn unmap(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::
     let result = match range.actor {
         Actor::Host => {
             let dma = host_dma(world, cpu, range.endpoint).await?;
+            if let HostDomain::Smmu(domain) = &dma.domain {
+                for &sid in &world.scenario.endpoints[range.endpoint.0].streams {
+                    domain.driver().withdraw(cpu, sid, range.iova).await;
+                }
+            }
             let result = if a.invalidate {
                 dma.domain.unmap(cpu, range.iova, range.len).await.map(|_| ())
             } else {

@@ -148,6 +148,10 @@ impl Pair {
                 places.extend((0..4).map(|r| CMDQV + 0x2_0000 + 0x80 * q + 4 * r));
             }
         }
+        if self.monitored() {
+            places.extend(self.pmcg_places());
+        }
+        places.extend(self.optional_places());
         for place in places {
             let [plain, timed] = self.read(place);
             differ(&format!("register {:#x}", place - BASE), &plain, &timed, all);
@@ -156,7 +160,7 @@ impl Pair {
 
     fn memories(&self, all: &mut Vec<String>) {
         let pages = |base: u64, n: u64| (0..n).map(move |page| base + (page << 12));
-        let rings = (0..8).map(|q| RINGS + (q << 16));
+        let rings = (0..16).map(|q| RINGS + (q << 16));
         let regions =
             pages(COMMANDS, 3).chain(pages(EVENTS, 3)).chain(pages(PAGE_REQUESTS, 3)).chain(pages(PAGES, 16));
         let regions = regions.chain(pages(BUILT, 64));
@@ -178,7 +182,7 @@ impl Pair {
         // Latencies have no counterpart, and quantiles are slow.
         let psmmu = &self.timed.psmmu;
         let timed = psmmu.counters().rows(&psmmu.caches().stats, psmmu.cmdqv(), false);
-        let mut timed: BTreeMap<_, _> = timed.into_iter().collect();
+        let mut timed: BTreeMap<_, _> = timed.into_iter().chain(psmmu.pmcg_rows()).collect();
         *timed.get_mut("dmas").expect("it is counted") += self.retried;
         for (name, n) in self.plain.smmu.metrics() {
             let of = |names: &[&str]| names.iter().any(|n| name.ends_with(n));

@@ -3,7 +3,9 @@
 
 mod differ;
 mod found;
+mod optional;
 mod pair;
+mod pmcg;
 mod step;
 mod traffic;
 
@@ -13,6 +15,8 @@ use proptest::strategy::ValueTree;
 
 use self::pair::Pair;
 use self::step::{config, step};
+use super::Record;
+use crate::record::CommandQueue;
 
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96)
@@ -37,7 +41,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..220 {
+    for _ in 0..250 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
@@ -46,6 +50,16 @@ fn the_steps_reach_everything() {
             *seen.entry(name).or_default() += n;
         }
         *seen.entry("resumed".into()).or_default() += pair.resumed;
+        let overflows = pair.plain.world.interrupts.iter().filter(|i| [91, 92].contains(i));
+        *seen.entry("overflows".into()).or_default() += overflows.count() as u64;
+        let queues = &pair.plain.smmu.counters().by_queue;
+        *seen.entry("enhanced".into()).or_default() += queues.iter().rev().take(pair.enhanced()).sum::<u64>();
+        let stopped = |r: &&Record| matches!(r, Record::CommandError { queue: CommandQueue::Ecmdq(_), .. });
+        *seen.entry("enhanced_errors".into()).or_default() +=
+            pair.plain.world.records.iter().filter(stopped).count() as u64;
+        for (name, n) in ["operations.found", "operations.failed"].into_iter().zip(pair.operations) {
+            *seen.entry(name.into()).or_default() += n;
+        }
         *seen.entry("unsupported".into()).or_default() += pair.unsupported;
         *seen.entry("complete".into()).or_default() += u64::from(!pair.raced);
     }
@@ -54,7 +68,7 @@ fn the_steps_reach_everything() {
         ("commands.ATC_INV", 100),
         ("commands.RESUME", 20),
         ("commands.TLBI_S2_IPA", 100),
-        ("command_errors", 150),
+        ("command_errors", 140),
         ("atc_timeouts", 25),
         ("entries_removed", 200),
         ("events", 300),
@@ -76,11 +90,16 @@ fn the_steps_reach_everything() {
         ("stalls", 50),
         ("resumed", 30),
         ("complete", 120),
+        ("overflows", 20),
         ("ats_requests", 300),
-        ("micro_tlb.hits", 150),
+        ("micro_tlb.hits", 100),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
         ("walk_updates", 150),
+        ("enhanced", 250),
+        ("enhanced_errors", 20),
+        ("operations.found", 20),
+        ("operations.failed", 60),
         ("cmdqv.commands", 250),
         ("cmdqv.errors", 40),
         ("cmdqv.vmids_replaced", 50),

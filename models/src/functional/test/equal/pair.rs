@@ -5,6 +5,7 @@ use spec::smmu::Cd;
 use spec::smmu::descriptor::{Leaf1, Leaf2};
 
 use super::super::*;
+use super::optional;
 use super::step::{Access, Poke, Step};
 use crate::bus::Op;
 use crate::psmmu::Which;
@@ -59,6 +60,8 @@ pub(super) struct Pair {
     pub(super) raced: bool,
     /// Stalled transactions that were resumed.
     pub(super) resumed: u64,
+    /// Operations of software that found an address, and that did not.
+    pub(super) operations: [u64; 2],
     /// Transactions that the SMMU does not support.
     pub(super) unsupported: u64,
 }
@@ -161,9 +164,11 @@ impl Pair {
             released: false,
             raced: false,
             resumed: 0,
+            operations: [0; 2],
             unsupported: 0,
         };
         pair.boot(false);
+        pair.count_no_cycles();
         pair
     }
 
@@ -175,10 +180,27 @@ impl Pair {
         match step {
             Step::Register { offset, wide, value } => self.write(BASE + offset, *wide, *value),
             Step::CmdqvRegister { offset, wide, value } => self.write(CMDQV + offset, *wide, *value),
+            Step::PmcgRegister { .. } | Step::Count { .. } if !self.monitored() => {}
+            Step::PmcgRegister { offset, wide, value } => self.write(PMCG + offset, *wide, *value),
+            Step::Count { tcu, counter, event, filter, value } => {
+                self.count(*tcu, *counter, *event, *filter, *value);
+            }
             Step::Boot { msi } => self.boot(*msi),
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
             Step::Push { queue: Some(q), commands } => self.push(*q, commands),
+            Step::Enhanced { .. } | Step::EnhancedRegister { .. } | Step::Operation(_)
+                if !self.is_optional() => {}
+            Step::Enhanced { queue, open, commands } => {
+                if *open {
+                    self.open_enhanced(*queue);
+                }
+                self.push_enhanced(*queue, commands);
+            }
+            Step::EnhancedRegister { queue, offset, wide, value } => {
+                self.write(optional::registers(*queue) + offset, *wide, *value);
+            }
+            Step::Operation(operation) => self.operate(operation),
             Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
             Step::Dma { sid, ssid, addr, access } => {
                 self.dma(Stream { ssid: *ssid, ..Stream::new(*sid) }, *addr, *access);
@@ -226,7 +248,7 @@ impl Pair {
     fn breakable(&self) -> Vec<u64> {
         let mut lines: Vec<_> = self.words.iter().map(|(at, _)| at & !63).collect();
         lines.dedup();
-        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000] {
+        for base in [COMMANDS, EVENTS, RINGS, RINGS + 0x1_0000, RINGS + 0x3_0000, optional::ring(0)] {
             lines.extend((0..8).map(|n| base + 64 * n));
         }
         lines.extend([DOORBELL, DOORBELL + 0x100]);
@@ -235,12 +257,12 @@ impl Pair {
         lines
     }
 
-    fn store(&mut self, at: u64, bytes: &[u8]) {
+    pub(super) fn store(&mut self, at: u64, bytes: &[u8]) {
         self.plain.world.memory.write(at, bytes);
         self.timed.memory.write(at, bytes);
     }
 
-    fn write(&mut self, addr: u64, wide: bool, value: u64) {
+    pub(super) fn write(&mut self, addr: u64, wide: bool, value: u64) {
         let data = if wide { Data::u64(value) } else { Data::u32(value as u32) };
         self.timed.access(addr, Op::Write(data));
         self.timed.run();
@@ -249,9 +271,14 @@ impl Pair {
         let _ = self.plain.smmu.write(addr, if wide { 8 } else { 4 }, value, &mut self.plain.world);
         self.go_on(&before);
     }
-    /// Commands executed so far, by queue.
+    /// Commands executed so far, by queue, and commands that stopped one.
     pub(super) fn executed(&self) -> Vec<u64> {
-        self.plain.smmu.counters().by_queue.clone()
+        let counters = self.plain.smmu.counters();
+        counters.by_queue.iter().copied().chain([counters.command_errors]).collect()
+    }
+    /// Enhanced command queues.
+    pub(super) fn enhanced(&self) -> usize {
+        self.plain.smmu.registers().ecmdqs()
     }
     /// Whether some fault counts what commands do.
     pub(super) fn is_counting(&self) -> bool {
@@ -351,6 +378,9 @@ impl Pair {
         self.write32(GERRORN, gerror);
         let [prod, _] = self.read(BASE + EVENTQ_PROD);
         self.write32(EVENTQ_CONS, prod);
+        if queues {
+            self.acknowledge_enhanced();
+        }
         let [prod, _] = self.read(BASE + PRIQ_PROD);
         self.write32(PRIQ_CONS, prod);
         if queues && self.plain.smmu.cmdqv().is_some() {

@@ -5,11 +5,13 @@ use proptest::sample::select;
 use spec::smmu::{PageRequest, command};
 
 use super::super::*;
+use super::optional::{Operation, QUEUES, ring};
 use crate::cmdqv::{CmdqvConfig, Knobs, SwappedSlots, Vintfs};
 use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
 use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
+use crate::smmu::pmcg::{self, Each, PmcgConfig};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -18,6 +20,10 @@ pub(super) enum Step {
     Register { offset: u64, wide: bool, value: u64 },
     /// A register of the CMDQV is written.
     CmdqvRegister { offset: u64, wide: bool, value: u64 },
+    /// A register of the performance monitors is written.
+    PmcgRegister { offset: u64, wide: bool, value: u64 },
+    /// A counter is set up and started.
+    Count { tcu: bool, counter: u8, event: u16, filter: Option<u32>, value: u32 },
     /// Everything is set up as a driver does, as far as registers let it.
     Boot { msi: bool },
     /// A VCMDQ is allocated to LVCMDQ 0 or 1 of a VINTF, set up and enabled.
@@ -38,6 +44,12 @@ pub(super) enum Step {
     Answers(bool),
     /// CMD_RESUME or CMD_STALL_TERM for a stream that stalls.
     Resume { sid: u32, stag: u16, action: (bool, bool), all: bool },
+    /// Commands go to an enhanced command queue; `open`: it is set up and enabled before.
+    Enhanced { queue: u8, open: bool, commands: Vec<Command> },
+    /// A register of an enhanced command queue is written.
+    EnhancedRegister { queue: u8, offset: u64, wide: bool, value: u64 },
+    /// Software asks where an address goes.
+    Operation(Operation),
     /// Other faults.
     Faults(Box<PsmmuFaults>),
 }
@@ -293,6 +305,64 @@ fn damage() -> impl Strategy<Value = WhichCommands> {
     prop_oneof![9 => Just(WhichCommands::default()), 1 => which_commands()]
 }
 
+/// Not an event of time, and no counter's type or value: those are [`Step::Count`]'s.
+fn pmcg_register() -> impl Strategy<Value = Step> {
+    let places =
+        [0xa00_u64, 0xc00, 0xc20, 0xc40, 0xc60, 0xe04, 0xe50, 0x1_0600, 0x1_0c80, 0x1_0cc0, 0x1_0d88];
+    (any::<bool>(), select(places.to_vec()), any::<bool>(), 0_u64..0x100).prop_map(
+        |(tcu, at, wide, value)| {
+            let offset = if tcu { at } else { 2 * pmcg::STRIDE + at };
+            // Two registers at once would be EVTYPER's neighbours only.
+            Step::PmcgRegister { offset, wide: wide && at & 7 == 0 && at != 0xe50, value }
+        },
+    )
+}
+
+fn count() -> impl Strategy<Value = Step> {
+    let events =
+        [1_u16, 1, 2, 3, 4, 4, 5, 6, 7, 8, 0x80, 0x81, 0x83, 0x84, 0x88, 0x8c, 0x8d, 0x92, 0x94, 0xffff];
+    let filter = prop::option::weighted(0.4, sid());
+    let value = prop_oneof![1 => Just(0_u32), 2 => (0_u32..8).prop_map(|n| u32::MAX - n)];
+    (any::<bool>(), 0_u8..8, select(events.to_vec()), filter, value)
+        .prop_map(|(tcu, counter, event, filter, value)| Step::Count { tcu, counter, event, filter, value })
+}
+
+fn enhanced() -> impl Strategy<Value = Step> {
+    let bits = (any::<bool>(), any::<bool>(), 0_u64..40)
+        .prop_map(|(en, err, index)| u64::from(en) << 31 | u64::from(err) << 23 | index);
+    let queue = prop_oneof![8 => select(&[0_u8, 6]), 1 => 0..QUEUES];
+    prop_oneof![
+        10 => (queue.clone(), prop::bool::weighted(0.4), prop::collection::vec(one_command(), 1..18))
+            .prop_map(|(queue, open, commands)| Step::Enhanced { queue, open, commands }),
+        1 => (queue.clone(), select(&[8_u64, 0xc]), any::<bool>(), bits)
+            .prop_map(|(queue, offset, wide, value)| Step::EnhancedRegister { queue, offset, wide, value }),
+        1 => (queue, 0_u64..6).prop_map(|(queue, log2)| {
+            Step::EnhancedRegister { queue, offset: 0, wide: true, value: ring(queue) | log2 }
+        }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Step> {
+    // HTTUI, InD, RnW, PnU; instructions are seldom permitted.
+    let flags = (any::<[bool; 3]>(), prop::bool::weighted(0.1)).prop_map(|([httui, rnw, pnu], ind)| {
+        u64::from(httui) << 6 | u64::from(ind) << 7 | u64::from(rnw) << 8 | u64::from(pnu) << 9
+    });
+    let kind = prop_oneof![3 => Just(None), 1 => (0_u64..4).prop_map(Some)];
+    (prop::bool::weighted(0.2), sid(), prop::option::weighted(0.1, 0_u32..5), page(), flags, kind, 4_u32..9)
+        .prop_map(|(virt, sid, ssid, addr, flags, kind, vmid)| {
+            // What the stream has; of a nested one whatever an unrelated number says.
+            let kind = kind.unwrap_or(match sid {
+                2 | 9 => 2,
+                3 | 10 if vmid & 1 == 0 => 3,
+                3 | 10 if vmid == 5 => 2,
+                _ => 1,
+            });
+            let nested = matches!(sid, 3 | 10);
+            let addr = if kind == 2 && nested { addr + 0x1000_0000 } else { addr };
+            Step::Operation(Operation { virt, sid, ssid, addr: addr | kind << 10 | flags, vmid })
+        })
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let queue = prop_oneof![2 => Just(None), 5 => (0_u8..8).prop_map(Some)];
     prop_oneof![
@@ -319,7 +389,11 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Answers),
         3 => (select(&[8_u32, 9]), 0_u16..3, any::<(bool, bool)>(), prop::bool::weighted(0.2))
             .prop_map(|(sid, stag, action, all)| Step::Resume { sid, stag, action, all }),
+        5 => enhanced(),
+        4 => operation(),
         1 => faults().prop_map(|faults| Step::Faults(Box::new(faults))),
+        1 => pmcg_register(),
+        5 => count(),
     ]
 }
 
@@ -357,6 +431,11 @@ pub(super) fn machine() -> PsmmuConfig {
     config
 }
 
+/// Performance monitors with interrupts.
+pub(super) fn monitors() -> PmcgConfig {
+    PmcgConfig { lines: Each { tcu: Some(91), tbu: Some(92) }, ..PmcgConfig::mmu_700(PMCG) }
+}
+
 pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     let small = CacheShape {
         micro: 3,
@@ -368,8 +447,10 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     };
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
     let updating = IdrProfile { idr0: IdrProfile::STALLING.idr0 | 2 << 6, ..IdrProfile::STALLING };
-    let idr = select(vec![IdrProfile::STALLING, updating]);
-    (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr).prop_map(|(caches, cmdqv, faults, idr)| {
-        PsmmuConfig { caches, faults, idr, cmdqv: cmdqv.map(|cmdqv| (CMDQV, cmdqv)), ..machine() }
+    let idr = select(vec![IdrProfile::STALLING, updating, IdrProfile::OPTIONAL]);
+    let parts = (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr, prop::bool::weighted(0.35));
+    parts.prop_map(|(caches, cmdqv, faults, idr, monitored)| {
+        let cmdqv = cmdqv.map(|cmdqv| (CMDQV, cmdqv));
+        PsmmuConfig { caches, faults, idr, cmdqv, pmcg: monitored.then(monitors), ..machine() }
     })
 }
