@@ -104,7 +104,7 @@ lints! {
     ErrorToggled "R17" "6.3.20" Unpredictable
         "GERRORN toggled where no error is active" => "shows an active error, which stops the queue if it is CMDQ_ERR";
     ReservedAttributes "R18" "6.3.11" Reserved
-        "SMMUEN set or a queue enabled with reserved values in CR1" => "has no cacheability and shareability to choose wrongly";
+        "SMMUEN set or a queue enabled with reserved values in CR1" => "sends its own accesses without attributes";
     StreamTableAlign "R19" "6.3.24" Reserved
         "SMMUEN set with STRTAB_BASE not aligned to the table" => "aligns it downwards";
     StreamTableReach "R20" "6.3.24" Reserved
