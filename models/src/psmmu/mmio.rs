@@ -105,6 +105,14 @@ impl Psmmu {
         }
     }
 
+    /// Tells observers what is wrong with structures that were read.
+    pub(super) fn lint_structures(&mut self, cx: &mut Context) {
+        if !self.caches.lints.is_empty() {
+            let lints = std::mem::take(&mut self.caches.lints);
+            self.lint(lints, cx);
+        }
+    }
+
     /// Tells observers what software should not have done.
     pub(super) fn lint(&self, lints: Lints, cx: &mut Context) {
         lints.iter().for_each(|lint| cx.note(Record::Lint { smmu: self.smmu(), text: lint.to_string() }));

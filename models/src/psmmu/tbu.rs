@@ -245,10 +245,7 @@ impl Psmmu {
         loop {
             let before = self.before_counting();
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            if !self.caches.lints.is_empty() {
-                let lints = std::mem::take(&mut self.caches.lints);
-                self.lint(lints, cx);
-            }
+            self.lint_structures(cx);
             let misses = step.is_beyond_tlbs() && !flight.missed;
             let merged = misses && self.tbu.is_page_busy(flight.request());
             if let Some(before) = before {

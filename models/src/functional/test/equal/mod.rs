@@ -52,7 +52,7 @@ fn the_steps_reach_everything() {
         *seen.entry("resumed".into()).or_default() += pair.resumed;
         let overflows = pair.plain.world.interrupts.iter().filter(|i| [91, 92].contains(i));
         *seen.entry("overflows".into()).or_default() += overflows.count() as u64;
-        let queues = pair.executed();
+        let queues = &pair.plain.smmu.counters().by_queue;
         *seen.entry("enhanced".into()).or_default() += queues.iter().rev().take(pair.enhanced()).sum::<u64>();
         let stopped = |r: &&Record| matches!(r, Record::CommandError { queue: CommandQueue::Ecmdq(_), .. });
         *seen.entry("enhanced_errors".into()).or_default() +=

@@ -271,9 +271,10 @@ impl Pair {
         let _ = self.plain.smmu.write(addr, if wide { 8 } else { 4 }, value, &mut self.plain.world);
         self.go_on(&before);
     }
-    /// Commands executed so far, by queue.
+    /// Commands executed so far, by queue, and commands that stopped one.
     pub(super) fn executed(&self) -> Vec<u64> {
-        self.plain.smmu.counters().by_queue.clone()
+        let counters = self.plain.smmu.counters();
+        counters.by_queue.iter().copied().chain([counters.command_errors]).collect()
     }
     /// Enhanced command queues.
     pub(super) fn enhanced(&self) -> usize {

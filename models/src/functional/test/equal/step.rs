@@ -376,7 +376,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
         6 => (queue, prop::collection::vec(guest_command(), 1..10))
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
-        40 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
+        52 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
             .prop_map(|(sid, ssid, addr, access)| Step::Dma { sid, ssid, addr, access }),
         8 => page_request().prop_map(Step::PageRequest),
         4 => any::<bool>().prop_map(|queues| Step::Acknowledge { queues }),
