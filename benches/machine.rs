@@ -230,7 +230,8 @@ impl Timed {
     /// A device reads eight bytes of mapped memory; runs until nothing happens any more.
     pub fn read(&mut self, sid: u32, iova: u64) {
         let (kind, op) = (AddressType::Untranslated, Op::Read { len: 8 });
-        self.hear(In::Dma(DmaRequest { endpoint: 0, tag: 0, sid, ssid: None, addr: iova, kind, op }));
+        let (ssid, unsupported) = (None, false);
+        self.hear(In::Dma(DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr: iova, kind, op, unsupported }));
         let completion = self.completion.take().expect("the transaction was answered");
         assert!(matches!(completion.result, DmaResult::Ok(_)), "mapped");
     }
@@ -260,7 +261,7 @@ impl Timed {
             match said {
                 Out::Bus(transaction) => self.queue.push(when, Event::Memory(transaction)),
                 Out::Dma(completion) => self.completion = Some(completion),
-                Out::Respond(_) | Out::Atc(_) | Out::Interrupt { .. } => (),
+                Out::Respond(_) | Out::Atc(_) | Out::PageResponse(_) | Out::Interrupt { .. } => (),
             }
         }
     }
