@@ -9,7 +9,10 @@ use crate::psmmu::Triggers;
 use crate::record::{Record, Updater};
 use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
-use crate::smmu::{AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_at_once};
+use crate::smmu::pmcg::Seen;
+use crate::smmu::{
+    AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_at_once, translate_observed,
+};
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
 const PAGE: u64 = 4096;
@@ -303,9 +306,20 @@ impl FunctionalSmmu {
 
     pub(super) fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
         let smmu = self.smmu();
-        let Self { triggers, metrics, control, caches, .. } = self;
-        let mut walk = Walk { smmu, request, triggers, around, reads: 0, updates: 0 };
-        let (outcome, missed) = translate_at_once(request, control, caches, &mut walk);
+        let Self { triggers, metrics, control, caches, monitors, .. } = self;
+        let mut walk = Walk { smmu, request, triggers, around: &mut *around, reads: 0, updates: 0 };
+        let mut overflows = Vec::new();
+        let (outcome, missed) = match monitors.as_mut().filter(|m| m.is_counting()) {
+            None => translate_at_once(request, control, caches, &mut walk),
+            Some(monitors) => {
+                let (mut seen, mut before) = (Seen::default(), caches.stats);
+                translate_observed(request, control, caches, &mut walk, |translation, step, stats| {
+                    let raised = monitors.step(&mut seen, translation, step, stats.since(&before));
+                    before = *stats;
+                    overflows.extend(raised.any().then_some(raised));
+                })
+            }
+        };
         metrics.walk_reads += walk.reads;
         metrics.walk_updates += walk.updates;
         metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
@@ -313,6 +327,7 @@ impl FunctionalSmmu {
             let lints = std::mem::take(&mut caches.lints);
             self.lint(lints, around);
         }
+        overflows.into_iter().for_each(|raised| self.raise_overflows(raised, around));
         outcome
     }
 

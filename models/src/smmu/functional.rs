@@ -2,10 +2,10 @@
 
 use crate::bus::{Abort, Data, PhysAddr};
 
-use super::caches::Caches;
+use super::caches::{CacheStats, Caches};
 use super::control::Control;
 use super::request::Request;
-use super::step::{Outcome, Step};
+use super::step::{Input, Outcome, Step};
 use super::translation::Translation;
 
 /// Where structures and tables are. A closure that reads is such a memory, in which nothing can be updated.
@@ -59,6 +59,31 @@ pub fn translate_now(
     memory: impl TableMemory,
 ) -> Outcome {
     carry(translation, control, caches, memory).0
+}
+
+/// As [`translate_at_once`], with somebody who looks at every step and at the lookups so far.
+pub fn translate_observed(
+    request: Request,
+    control: &Control,
+    caches: &mut Caches,
+    mut memory: impl TableMemory,
+    mut observe: impl FnMut(&Translation, &Step, &CacheStats),
+) -> (Outcome, bool) {
+    let mut translation = Translation::new(request);
+    let (mut input, mut missed) = (Input::Go, false);
+    loop {
+        let step = translation.resume(control, caches, input);
+        observe(&translation, &step, &caches.stats);
+        missed |= step.is_beyond_tlbs();
+        input = match step {
+            Step::Lookup(_) => Input::Go,
+            Step::Read { addr, len } => Input::Data(memory.read(addr, len.into())),
+            Step::CompareSwap { addr, expected, new } => {
+                Input::Data(memory.compare_swap(addr, expected, new).map(Data::u64))
+            }
+            Step::Done(outcome) => return (outcome, missed),
+        };
+    }
 }
 
 fn carry(

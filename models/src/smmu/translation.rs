@@ -258,6 +258,11 @@ impl Translation {
         &self.request
     }
 
+    /// Whether what was asked for last is a configuration structure, rather than a translation table.
+    pub const fn reads_configuration(&self) -> bool {
+        matches!(self.state, State::L1Std | State::Ste | State::L1Cd | State::Cd)
+    }
+
     /// From now on nothing that this translation finds may be kept: an invalidation that covers it has been executed.
     pub const fn forbid_fill(&mut self) {
         self.may_fill = false;
