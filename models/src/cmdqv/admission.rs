@@ -84,6 +84,10 @@ pub(super) fn admit(
         return admitted;
     }
     match guest_rule(command.op(), knobs) {
+        // Reserved: illegal for everyone.
+        Guest::Forbidden if command.op().name().is_none() => {
+            admitted.result = Err(CommandError::CERROR_ILL);
+        }
         Guest::Forbidden if !faults.admit_everything => {
             admitted.result = Err(refusal(knobs.forbidden_opcode));
         }

@@ -1,6 +1,6 @@
 //! What each option means, value by value. That the rows of `conformance cmdqv` see them is checked there.
 
-use spec::smmu::Command;
+use spec::smmu::{Command, Opcode};
 
 use crate::cmdqv::functional::{Lvcmdq, Rig};
 use crate::cmdqv::knobs::{
@@ -33,9 +33,12 @@ fn k1_k2_codes_of_refused_commands() {
         [(Refusal::Illegal, Refusal::IllegalAccess), (Refusal::IllegalAccess, Refusal::Illegal)]
     {
         let code = |r| if r == Refusal::Illegal { 1 } else { 4 };
-        for (command, expect) in
-            [(Command::cfgi_all(), code(opcode)), (Command::atc_inv(1, None, 0, 0), code(sid))]
-        {
+        for (command, expect) in [
+            (Command::cfgi_all(), code(opcode)),
+            (Command::atc_inv(1, None, 0, 0), code(sid)),
+            // No command at all, whoever sends it.
+            (Command::new(Opcode(0xff)), 1),
+        ] {
             let mut rig = Rig::with(|c| (c.knobs.forbidden_opcode, c.knobs.unmatched_sid) = (opcode, sid));
             let mut queue = guest(&mut rig, 5);
             rig.push(&mut queue, &[command]);
