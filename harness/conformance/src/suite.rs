@@ -121,6 +121,8 @@ pub struct Row {
     pub basis: Basis,
     /// What must be seen.
     pub text: &'static str,
+    /// It is about size alone: another row does the same on a small scale.
+    pub(crate) large: bool,
     needs: Option<Need>,
     deviates: Option<&'static str>,
     run: fn(&mut Rig) -> Check,
@@ -134,7 +136,7 @@ impl Row {
         text: &'static str,
         run: fn(&mut Rig) -> Check,
     ) -> Self {
-        Self { id, basis: Basis::Section(section), text, needs: None, deviates: None, run }
+        Self { id, basis: Basis::Section(section), text, large: false, needs: None, deviates: None, run }
     }
 
     /// A row about a CMDQV, which is next to the SMMU then.
@@ -144,7 +146,15 @@ impl Row {
         text: &'static str,
         run: fn(&mut Rig) -> Check,
     ) -> Self {
-        Self { id, basis: Basis::Sources(Sources(sources)), text, needs: None, deviates: None, run }
+        Self {
+            id,
+            basis: Basis::Sources(Sources(sources)),
+            text,
+            large: false,
+            needs: None,
+            deviates: None,
+            run,
+        }
     }
 
     /// A row that there is no way to run, and why.
@@ -156,6 +166,11 @@ impl Row {
         why: &'static str,
     ) -> Self {
         Self { needs: Some(Need::Interface(why)), ..Self::new(id, section, text, |_| Ok(())) }
+    }
+
+    /// The same, about size alone.
+    pub(crate) const fn large(self) -> Self {
+        Self { large: true, ..self }
     }
 
     /// The same, run only where the models have a feature.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use models::smmu::pmcg;
+use models::system::PMCG_OFFSET;
+
 use crate::command::Block;
 use crate::declare::Cx;
 use crate::diagnostic::{Diagnostic, Span};
@@ -62,6 +65,10 @@ fn addresses(
         ranges.push((p.mmio, 0x2_0000, format!("registers of `{}`", p.name), item.key("mmio")));
         if let Some(c) = p.cmdqv {
             ranges.push((c.mmio, c.span(), format!("CMDQV registers of `{}`", p.name), item.key("mmio")));
+        }
+        if p.pmcg {
+            let what = format!("performance monitors of `{}`", p.name);
+            ranges.push((p.mmio.saturating_add(PMCG_OFFSET), pmcg::REGION, what, item.key("mmio")));
         }
     }
     for (item, pair) in members(&items[&Kind::Pair]).zip(pairs) {

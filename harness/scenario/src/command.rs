@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use models::smmu::pmcg::Unit;
+
 use crate::declare::{Cx, Field, Table, Ty, choice, record};
 use crate::diagnostic::Diagnostic;
 use crate::names::{EndpointId, Kind, ObjectId, ObjectKind, PairId, PsmmuId, VmId, VsmmuId};
@@ -326,6 +328,8 @@ pub enum Block {
     Vcmdq(PsmmuId, u64),
     /// Logical queue `l` of VINTF `v` through its pages: `"smmu0.vintf1.lvcmdq0"`.
     Lvcmdq(PsmmuId, u64, u64),
+    /// A group of performance monitors: `"smmu0.pmcg.tcu"`, `"smmu0.pmcg.tbu"`.
+    Pmcg(PsmmuId, Unit),
     /// The register page of SMMU instances: `"pair"`.
     Pair(PairId),
     /// One instance behind a register page: `"pair.1"`.
@@ -345,8 +349,8 @@ pub enum Block {
 impl Field for Block {
     fn ty() -> Ty {
         Ty::Form(
-            "a register block: \"smmu0\", \"smmu0.cmdqv\", \"smmu0.vintf1\", \"smmu0.vcmdq3\", \"smmu0.vintf1.lvcmdq0\", a \
-             register_broadcast \"pair\" or \"pair.1\", \"vs0\", \"vs0.cmdqv\", \"vs0.lvcmdq0\", a window \"W0\" or \
+            "a register block: \"smmu0\", \"smmu0.cmdqv\", \"smmu0.vintf1\", \"smmu0.vcmdq3\", \"smmu0.vintf1.lvcmdq0\", \
+             \"smmu0.pmcg.tcu\", \"smmu0.pmcg.tbu\", a register_broadcast \"pair\" or \"pair.1\", \"vs0\", \"vs0.cmdqv\", \"vs0.lvcmdq0\", a window \"W0\" or \
              \"W0.lvcmdq0\", or \"vm0\" for guest addresses",
         )
     }
@@ -359,6 +363,8 @@ impl Field for Block {
             (Head::Psmmu(id), [("vintf", Some(v))]) => Self::Vintf(id, *v),
             (Head::Psmmu(id), [("vcmdq", Some(q))]) => Self::Vcmdq(id, *q),
             (Head::Psmmu(id), [("vintf", Some(v)), ("lvcmdq", Some(l))]) => Self::Lvcmdq(id, *v, *l),
+            (Head::Psmmu(id), [("pmcg", None), ("tcu", None)]) => Self::Pmcg(id, Unit::Tcu),
+            (Head::Psmmu(id), [("pmcg", None), ("tbu", None)]) => Self::Pmcg(id, Unit::Tbu),
             (Head::Pair(id), []) => Self::Pair(id),
             (Head::Pair(id), [("", Some(n))]) => Self::Instance(id, *n),
             (Head::Vsmmu(id), []) => Self::Vsmmu(id),

@@ -444,7 +444,8 @@ impl<'a> Reader<'a> {
             }
         }
         let node = spec.node.unwrap_or(NodeId(0));
-        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, mmio, timing };
+        let pmcg = spec.pmcg;
+        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, pmcg, mmio, timing };
         Some((psmmu, spec.mmio.is_some()))
     }
 

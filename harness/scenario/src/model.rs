@@ -100,6 +100,8 @@ pub struct Psmmu {
     pub id: IdRegisters,
     /// The CMDQV.
     pub cmdqv: Option<CmdqvSizes>,
+    /// It has performance monitors.
+    pub pmcg: bool,
     /// Base address of its registers.
     pub mmio: u64,
     /// Sizes and times.

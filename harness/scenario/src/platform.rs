@@ -235,6 +235,9 @@ record! {
         preset: Option<String>;
         /// The CMDQV: sizes, `true` for the sizes of the preset, `false` for none.
         cmdqv: Option<Cmdqv>;
+        /// Has performance monitors: a counter group of the TCU and one of the TBU, as an MMU-700 (registers `smmu0.pmcg.tcu`,
+        /// `smmu0.pmcg.tbu`; metrics `smmu0.pmcg.tcu.counter0`).
+        pmcg: bool = "false";
         /// Base of the registers (two 64 KiB pages); assigned by default.
         mmio: Option<Address>;
         /// Replaces IDR0 of the preset.

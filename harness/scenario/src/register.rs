@@ -1,8 +1,10 @@
 //! From a block and a register's name to an offset, by the tables of crate `spec`.
 
+use models::smmu::pmcg::{STRIDE, Shape};
 use spec::cmdqv::{self, Place, QueuePage0, QueuePage1, QueueReg, Vintf};
 use spec::regs::Block as _;
-use spec::smmu::{Page0, Page1, page1};
+use spec::smmu::pmcg::{self, COUNTERS_MAX, Counter};
+use spec::smmu::{Page0, Page1, Pmcg, page1};
 use spec::smmuv2::{self, Attributes, Bank, Global, Stream};
 
 use crate::command::{Block, Register};
@@ -40,6 +42,7 @@ pub fn locate(block: Block, register: &Register) -> Result<Located, Vec<String>>
             offset: l * cmdqv::QUEUE_STRIDE + u64::from(reg.offset()),
             bytes: Some(reg.desc().bytes.into()),
         }),
+        Block::Pmcg(..) => pmcg(name, index),
         Block::Pair(_) | Block::Instance(..) => pair(name, index),
         Block::Window(_, None) | Block::Guest(_) => None,
     };
@@ -65,6 +68,20 @@ fn cmdqv(name: &str) -> Option<Located> {
         _ => 4,
     };
     Some(Located { offset: place.offset()?, bytes: Some(bytes) })
+}
+
+/// Registers of counters have the counter's index. What RELOC_CTRS moves is on the page behind.
+fn pmcg(name: &str, index: Option<u64>) -> Option<Located> {
+    let place = match index {
+        Some(n) => {
+            let n = u8::try_from(n).ok().filter(|n| *n < COUNTERS_MAX)?;
+            pmcg::Place::Counter { n, reg: Counter::by_name(name)? }
+        }
+        None => pmcg::Place::Group(Pmcg::by_name(name)?),
+    };
+    let wide = Shape::MMU_700_TCU.bits > 32;
+    let page = if place.is_relocated() { STRIDE } else { 0 };
+    Some(Located { offset: page + u64::from(place.offset(wide)), bytes: Some(place.bytes(wide).into()) })
 }
 
 /// Global registers have no index; the index of the others is that of the stream mapping group or context bank.
@@ -97,6 +114,7 @@ fn start(block: Block) -> u64 {
         | Block::Vsmmu(_)
         | Block::Cmdqv(_)
         | Block::GuestCmdqv(_)
+        | Block::Pmcg(..)
         | Block::Pair(_)
         | Block::Instance(..)
         | Block::Window(_, None)
@@ -135,6 +153,7 @@ fn names(block: Block) -> Vec<String> {
             of::<QueuePage0>().chain(of::<QueuePage1>()).collect()
         }
         Block::Window(_, Some(_)) => of::<QueuePage0>().collect(),
+        Block::Pmcg(..) => of::<Pmcg>().chain(of::<Counter>().map(|name| name + "[0]")).collect(),
         Block::Pair(_) | Block::Instance(..) => {
             let indexed =
                 of::<Stream>().chain(of::<Attributes>()).chain(of::<Bank>()).map(|name| name + "[0]");
@@ -148,6 +167,7 @@ fn names(block: Block) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::names::{ObjectId, PairId, PsmmuId, VmId};
+    use models::smmu::pmcg::Unit;
 
     #[test]
     fn places() {
@@ -163,6 +183,10 @@ mod tests {
             (Block::Lvcmdq(p, 5, 1), name("PROD", None), 0xd_0084, Some(4)),
             (Block::Vcmdq(p, 11), name("BASE", None), 0x2_0580, Some(8)),
             (Block::Window(ObjectId(0), Some(1)), name("PROD", None), 0x84, Some(4)),
+            (Block::Pmcg(p, Unit::Tcu), name("CFGR", None), 0xe00, Some(4)),
+            (Block::Pmcg(p, Unit::Tbu), name("EVTYPER", Some(3)), 0x40c, Some(4)),
+            (Block::Pmcg(p, Unit::Tbu), name("EVCNTR", Some(3)), 0x1_000c, Some(4)),
+            (Block::Pmcg(p, Unit::Tcu), name("OVSSET0", None), 0x1_0cc0, Some(8)),
             (Block::Pair(PairId(0)), name("TLBGSTATUS", None), 0x74, Some(4)),
             (Block::Instance(PairId(0), 1), name("TTBR0", Some(2)), 0xa020, Some(8)),
             (Block::Guest(VmId(0)), Register::Offset(0x900_0004), 0x900_0004, None),

@@ -54,7 +54,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
-    /// What to check: smmuv3 or cmdqv
+    /// What to check: smmuv3, smmuv3-optional or cmdqv
     #[arg(value_name = "SUITE", value_parser = suite)]
     pub(crate) suite: &'static Suite,
     /// Another choice for what is not known of the CMDQV, K1 to K19 of docs/conformance-cmdqv.md; rows that come out

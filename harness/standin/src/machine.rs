@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use models::smmu::pmcg::Each;
 use scenario::{Rejected, Scenario};
 
 use crate::board::{Addresses, Board, Disk, Options};
@@ -133,6 +134,10 @@ impl Machine {
             if let (Some((base, _)), Some(there)) = (&mut config.cmdqv, place.cmdqv) {
                 *base = there;
             }
+            if let (Some(pmcg), [tcu, tbu]) = (&mut config.pmcg, place.pmcgs.as_slice()) {
+                pmcg.base = tcu.pages[0];
+                pmcg.lines = Each { tcu: Some(tcu.wire), tbu: Some(tbu.wire) };
+            }
             config.lines.eventq = Some(place.wires.eventq);
             config.lines.priq = Some(place.wires.priq);
             config.lines.gerror = Some(place.wires.gerror);
@@ -251,7 +256,11 @@ fn described(platform: &Platform, size: Size) -> layout::Platform {
         smmus: platform
             .smmus
             .iter()
-            .map(|s| layout::Smmu { cmdqv: s.config.cmdqv.is_some(), msi: true })
+            .map(|s| layout::Smmu {
+                cmdqv: s.config.cmdqv.is_some(),
+                pmcg: s.config.pmcg.is_some(),
+                msi: true,
+            })
             .collect(),
         endpoints: platform
             .endpoints

@@ -9,6 +9,7 @@ use crate::bus::{Abort, PhysAddr, Requester};
 use crate::cmdqv::Cmdqv;
 use crate::record::Record;
 use crate::smmu::lint::Lints;
+use crate::smmu::pmcg::{Page, Unit};
 use crate::smmu::registers::{Change, Write};
 
 /// What an address belongs to.
@@ -16,6 +17,7 @@ use crate::smmu::registers::{Change, Write};
 enum Place {
     Smmu(u32),
     Cmdqv(u64),
+    Pmcg((Unit, Page, u32)),
 }
 
 /// The low `len` bytes of `value`.
@@ -24,11 +26,11 @@ fn low_bytes(value: u64, len: u8) -> u64 {
 }
 
 impl FunctionalSmmu {
-    /// Software reads `len` bytes (1 to 8) of the register pages or of the CMDQV's region. What the architecture does not
+    /// Software reads `len` bytes (1 to 8) of the register pages, of the CMDQV's region or of the performance monitors. What the architecture does not
     /// define there reads as zero.
     ///
     /// # Errors
-    /// The address belongs to neither.
+    /// The address belongs to none of them.
     pub fn read(&mut self, addr: PhysAddr, len: u8, around: &mut impl Surroundings) -> Result<u64, Abort> {
         let place = self.place(addr, around)?;
         self.metrics.register_reads += 1;
@@ -43,6 +45,10 @@ impl FunctionalSmmu {
                 self.settle(around);
                 value
             }
+            Place::Pmcg((unit, page, offset)) => {
+                let groups = self.monitors.as_ref().expect("there are counter groups");
+                groups.group(unit).read(page, offset, usize::from(len))
+            }
         };
         Ok(low_bytes(value, len))
     }
@@ -50,7 +56,7 @@ impl FunctionalSmmu {
     /// Software writes the low `len` bytes (1 to 8) of `value`. Whatever the write makes possible has happened on return.
     ///
     /// # Errors
-    /// The address belongs neither to the register pages nor to the CMDQV's region.
+    /// As [`FunctionalSmmu::read`].
     pub fn write(
         &mut self,
         addr: PhysAddr,
@@ -74,6 +80,7 @@ impl FunctionalSmmu {
                 around.record(Record::CmdqvRegister { smmu, offset: offset as u32, value });
                 self.with_cmdqv(around, |cmdqv| cmdqv.write(offset, len, value));
             }
+            Place::Pmcg(place) => self.write_pmcg(place, len, value),
         }
         self.settle(around);
         Ok(())
@@ -88,6 +95,9 @@ impl FunctionalSmmu {
         let offset = self.config.cmdqv.as_ref().map(|(base, _)| addr.wrapping_sub(*base));
         if let Some(offset) = offset.filter(|&offset| offset < size) {
             return Ok(Place::Cmdqv(offset));
+        }
+        if let Some(place) = self.config.pmcg.and_then(|pmcg| pmcg.place(addr)) {
+            return Ok(Place::Pmcg(place));
         }
         // Who accessed is not told; observers only count these.
         around.record(Record::BusError { by: Requester::Cpu(0), addr });

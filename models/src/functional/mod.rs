@@ -19,6 +19,7 @@ mod events;
 mod held;
 mod mmio;
 mod pages;
+mod pmcg;
 #[cfg(test)]
 mod test;
 
@@ -40,6 +41,7 @@ use crate::smmu::command_queue::CommandQueue;
 use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::Engine;
 use crate::smmu::event_queue::EventQueue;
+use crate::smmu::pmcg::Pmcgs;
 use crate::smmu::ports::Ports;
 use crate::smmu::pri_queue::PriQueue;
 use crate::smmu::registers::Registers;
@@ -81,6 +83,10 @@ pub trait Surroundings {
     }
     /// What observers call now; goes into records that say when something began.
     fn now(&self) -> Time;
+    /// Whether there are observers at all. If not, records are not even made.
+    fn is_observed(&self) -> bool {
+        true
+    }
     /// Tells observers. The same records as a [`crate::psmmu::Psmmu`] notes, in an order that it could have.
     fn record(&mut self, record: Record);
 }
@@ -94,6 +100,7 @@ pub struct FunctionalSmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Pmcgs>,
     /// Handshakes of a VINTF that a fault keeps from being enabled.
     stuck: Vec<Ticket>,
 
@@ -125,7 +132,7 @@ impl FunctionalSmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let registers = Registers::new(Features::new(config.idr)?);
         let cmdqv = match &config.cmdqv {
@@ -147,6 +154,7 @@ impl FunctionalSmmu {
             caches: Caches::new(&config.caches),
             registers,
             cmdqv,
+            monitors: config.pmcg.as_ref().map(Pmcgs::new).transpose()?,
             stuck: Vec::new(),
             main: CommandQueue::default(),
             ecmdqs: Ecmdqs::new(ports.ecmdqs),
@@ -203,7 +211,9 @@ impl FunctionalSmmu {
     }
     /// Everything counted, by name; without latencies.
     pub fn metrics(&self) -> Vec<(String, u64)> {
-        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false)
+        let mut rows = self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), false);
+        rows.extend(self.monitors.as_ref().map(Pmcgs::rows).unwrap_or_default());
+        rows
     }
 
     /// Changes what goes wrong, from now on.

@@ -180,7 +180,7 @@ impl Psmmu {
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),
-            Work::RespondToPage(response) => self.respond_to_page(response, false, cx),
+            Work::RespondToPage(response) => self.respond_to_page(cx.now, response, false, cx),
             Work::Resume { sid, stag, action } => self.resume_stalled(sid, stag, action, cx),
             Work::StallTerm { sid } => self.abort_stalled(|stalled| stalled == sid, cx),
             Work::Sync(signal) => {

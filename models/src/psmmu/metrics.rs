@@ -226,6 +226,13 @@ impl Psmmu {
 
     /// Everything counted, by name. Latencies are in picoseconds; queues without commands are left out.
     pub fn metrics(&self) -> Vec<(String, u64)> {
-        self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), true)
+        let mut rows = self.metrics.rows(&self.caches.stats, self.cmdqv.as_ref(), true);
+        rows.extend(self.pmcg_rows());
+        rows
+    }
+
+    /// What the counters of the performance monitors hold, by name.
+    pub(crate) fn pmcg_rows(&self) -> Vec<(String, u64)> {
+        self.monitors.as_ref().map(|m| m.groups.rows()).unwrap_or_default()
     }
 }

@@ -22,6 +22,8 @@ impl Psmmu {
             self.access_smmu(offset as u32, &transaction.op, cx)
         } else if let Some(offset) = cmdqv.filter(|&offset| offset < size) {
             self.access_cmdqv(offset, &transaction.op, cx)
+        } else if let Some(place) = self.config.pmcg.and_then(|pmcg| pmcg.place(transaction.addr)) {
+            self.access_pmcg(place, &transaction.op, cx)
         } else {
             Err(Abort)
         };
@@ -100,6 +102,14 @@ impl Psmmu {
                 self.kicked |= bits & GlobalError::CMDQ_ERR.mask() != 0;
                 self.retry_unrecorded(cx.now);
             }
+        }
+    }
+
+    /// Tells observers what is wrong with structures that were read.
+    pub(super) fn lint_structures(&mut self, cx: &mut Context) {
+        if !self.caches.lints.is_empty() {
+            let lints = std::mem::take(&mut self.caches.lints);
+            self.lint(lints, cx);
         }
     }
 
@@ -205,7 +215,7 @@ impl Psmmu {
 }
 
 /// `len` bytes of an answer; what registers do not have is zero.
-fn answer(value: u64, len: u8) -> Data {
+pub(super) fn answer(value: u64, len: u8) -> Data {
     let mut bytes = [0; crate::bus::LINE];
     bytes[..8].copy_from_slice(&value.to_le_bytes());
     Data::new(&bytes[..usize::from(len)])

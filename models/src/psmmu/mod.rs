@@ -23,6 +23,7 @@ mod faults;
 mod metrics;
 mod mmio;
 mod pages;
+mod pmcg;
 mod tags;
 mod tbu;
 #[cfg(test)]
@@ -55,12 +56,14 @@ use crate::smmu::ecmdq::Ecmdqs;
 use crate::smmu::engine::{Engine, Sync};
 use crate::smmu::event_queue::EventQueue;
 use crate::smmu::interrupts::{Lines, Source};
+use crate::smmu::pmcg::{PmcgConfig, Unit};
 use crate::smmu::ports::Ports;
 use crate::smmu::registers::Registers;
 use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
 use self::pages::Pages;
+use self::pmcg::Monitors;
 use self::tags::Tags;
 use self::tbu::Tbu;
 use self::window::Window;
@@ -74,6 +77,8 @@ pub struct PsmmuConfig {
     pub smmu_base: PhysAddr,
     /// The CMDQV block and the first byte of its region, if there is one.
     pub cmdqv: Option<(PhysAddr, CmdqvConfig)>,
+    /// The performance monitors, if there are any.
+    pub pmcg: Option<PmcgConfig>,
     /// ID registers.
     pub idr: IdrProfile,
     /// Sizes of the caches.
@@ -95,6 +100,7 @@ impl PsmmuConfig {
             index,
             smmu_base,
             cmdqv: None,
+            pmcg: None,
             idr: IdrProfile::default(),
             caches: CacheShape::default(),
             lines: Lines::default(),
@@ -139,6 +145,10 @@ pub enum Wake {
     Gbpa,
     /// A CONFIG write of the CMDQV has taken its time.
     Cmdqv(Ticket),
+    /// The Update of IRQ_CTRL of a counter group has taken its time.
+    PmcgIrqCtrl(Unit),
+    /// A counter of cycles may have overflowed.
+    PmcgOverflow,
     /// The enable of this enhanced command queue has taken its time.
     Ecmdq(usize),
     /// An address translation operation of software has ended.
@@ -219,6 +229,8 @@ enum Pending {
     PageCheck { aborted: bool },
     /// The message of an interrupt; of a CMD_SYNC of this queue, if one is named.
     Message { source: Source, port: Option<usize> },
+    /// The message of a counter group.
+    PmcgMessage(Unit),
 }
 
 /// An SMMUv3 with an optional CMDQV.
@@ -230,6 +242,7 @@ pub struct Psmmu {
     control: Control,
     caches: Caches,
     cmdqv: Option<Cmdqv>,
+    monitors: Option<Monitors>,
 
     main: CommandQueue,
     ecmdqs: Ecmdqs,
@@ -272,7 +285,7 @@ impl Psmmu {
     /// Out of reset.
     ///
     /// # Errors
-    /// The ID registers promise what is not modelled, or the CMDQV's sizes are out of range.
+    /// The ID registers promise what is not modelled, or sizes of the CMDQV or the performance monitors are out of range.
     pub fn new(config: PsmmuConfig) -> Result<Self, String> {
         let features = Features::new(config.idr)?;
         let registers = Registers::new(features);
@@ -319,6 +332,7 @@ impl Psmmu {
             tags: Tags::new(),
             triggers: Triggers::new(&config.faults),
             metrics: Metrics::new(ports),
+            monitors: config.pmcg.as_ref().map(Monitors::new).transpose()?,
             cmdqv,
             config,
         };
@@ -403,6 +417,7 @@ impl Psmmu {
             Pending::Message { source, port } => {
                 self.message_done(source, port, response.result.is_err(), cx);
             }
+            Pending::PmcgMessage(unit) => self.pmcg_message_done(unit, response.result.is_err()),
         }
     }
 
@@ -423,6 +438,8 @@ impl Psmmu {
             Wake::Executed => self.executed(cx),
             Wake::Synced { port, sync, result } => self.synced(port, sync, result, cx),
             Wake::AtcTimeout => self.atc_deadline(cx),
+            Wake::PmcgIrqCtrl(unit) => self.pmcg_irq_ctrl_due(unit),
+            Wake::PmcgOverflow => self.pmcg_alarm(cx),
         }
     }
 }
@@ -446,6 +463,7 @@ impl Component for Psmmu {
         self.write_page_request(cx);
         self.complete_syncs(cx);
         self.drain(cx);
+        self.drain_pmcgs(cx);
         if std::mem::take(&mut self.kicked) {
             self.serve(cx);
         }

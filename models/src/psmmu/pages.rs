@@ -11,6 +11,7 @@ use crate::dma::PageResponse;
 use crate::record::Record;
 use crate::smmu::interrupts::Source;
 use crate::smmu::output_queue::Verdict;
+use crate::smmu::pmcg::Seen;
 use crate::smmu::pri_queue::{Answer, PriQueue, overflow_response};
 use crate::smmu::{Input, Outcome, Request, RequestKind, Scope, Step, Translation};
 
@@ -21,6 +22,7 @@ struct Check {
     id: u64,
     request: PageRequest,
     translation: Translation,
+    seen: Seen,
     at: Time,
 }
 
@@ -40,7 +42,7 @@ impl Pages {
     }
     /// Whether no request is still to be written or answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.is_written() && self.check.is_none()
+        self.is_written() && self.check.is_none() && self.unchecked.is_empty()
     }
     /// What is being read for a check may be outdated and must not stay in the caches.
     pub(super) fn invalidated(&mut self, scope: &Scope) {
@@ -63,7 +65,7 @@ impl Psmmu {
         }
         match arrival.answer {
             Answer::None => {}
-            Answer::Now(response) => self.respond_to_page(response, true, cx),
+            Answer::Now(response) => self.respond_to_page(cx.now, response, true, cx),
             Answer::AskStream => {
                 self.pages.unchecked.push_back(arrival.request);
                 self.check_next(cx);
@@ -92,7 +94,7 @@ impl Psmmu {
             self.metrics.page_requests_lost += 1;
             cx.note(Record::PageRequestDropped { smmu, request });
             if let Some(response) = response {
-                self.respond_to_page(response, true, cx);
+                self.respond_to_page(cx.now, response, true, cx);
             }
         }
         if written.interrupt {
@@ -100,23 +102,30 @@ impl Psmmu {
         }
     }
 
-    /// Sends an answer: of software, or an automatic one.
-    pub(super) fn respond_to_page(&mut self, response: PageResponse, automatic: bool, cx: &mut Context) {
+    /// Sends an answer at `when`: of software, or an automatic one.
+    pub(super) fn respond_to_page(
+        &mut self,
+        when: Time,
+        response: PageResponse,
+        automatic: bool,
+        cx: &mut Context,
+    ) {
         self.metrics.count_page_response(automatic);
         cx.note(Record::PageResponse { smmu: self.smmu(), response, automatic });
-        cx.say(self.config.timing.complete, Out::PageResponse(response));
+        cx.say_at(when + self.config.timing.complete, Out::PageResponse(response));
     }
 
-    /// Looks for the STE of the next request that waits for that, if no look is under way.
+    /// Looks for the STEs of requests that wait for that, one look at a time.
     fn check_next(&mut self, cx: &mut Context) {
-        if self.pages.check.is_some() {
-            return;
+        while self.pages.check.is_none()
+            && let Some(request) = self.pages.unchecked.pop_front()
+        {
+            let (sid, ssid) = (request.sid() as u32, Some(request.ssid() as u32));
+            let about = Request { ssid, ..Request::read(sid, 0) }.of_kind(RequestKind::PageRequest);
+            let (id, translation) = (self.window.enter(), Translation::new(about));
+            let seen = Seen::default();
+            self.check(Check { id, request, translation, seen, at: cx.now }, Input::Go, cx);
         }
-        let Some(request) = self.pages.unchecked.pop_front() else { return };
-        let about = Request { ssid: Some(request.ssid() as u32), ..Request::read(request.sid() as u32, 0) };
-        let translation = Translation::new(about.of_kind(RequestKind::PageRequest));
-        let id = self.window.enter();
-        self.check(Check { id, request, translation, at: cx.now }, Input::Go, cx);
     }
 
     /// Memory has answered a look.
@@ -130,7 +139,13 @@ impl Psmmu {
     /// Goes on with a look until it ends or has to read.
     fn check(&mut self, mut check: Check, mut input: Input, cx: &mut Context) {
         loop {
-            match check.translation.resume(&self.control, &mut self.caches, input) {
+            let before = self.before_counting();
+            let step = check.translation.resume(&self.control, &mut self.caches, input);
+            self.lint_structures(cx);
+            if let Some(before) = before {
+                self.count(&mut check.seen, &check.translation, &step, &before, cx);
+            }
+            match step {
                 Step::Lookup(unit) => {
                     check.at += self.config.timing.lookup(unit);
                     input = Input::Go;
@@ -147,7 +162,8 @@ impl Psmmu {
                     if let Some(event) = event {
                         self.record_event(event, cx);
                     }
-                    return self.respond_to_page(overflow_response(check.request, ppar), true, cx);
+                    let response = overflow_response(check.request, ppar);
+                    return self.respond_to_page(check.at, response, true, cx);
                 }
                 step @ (Step::CompareSwap { .. } | Step::Done(_)) => {
                     unreachable!("{step:?} while a page request is checked")

@@ -15,8 +15,11 @@ use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
 use crate::record::{Record, Updater};
 use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
+use crate::smmu::pmcg::Seen;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation};
+use crate::smmu::{
+    AtsAnswer, Attributes, Input, Outcome, Request, RequestKind, Scope, Step, Translation, Unit,
+};
 
 /// Who waits for a translation.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,8 @@ struct Flight {
     id: u64,
     client: Client,
     translation: Translation,
+    /// What has been counted of it.
+    seen: Seen,
     /// When the endpoint's request arrived.
     since: Time,
     /// When the translation began.
@@ -225,7 +230,8 @@ impl Psmmu {
                 let id = self.window.enter();
                 let at = at.max(cx.now);
                 let (begun, missed, walks) = (cx.now, false, false);
-                let flight = Flight { id, client, translation, since, begun, at, missed, walks };
+                let seen = Seen::default();
+                let flight = Flight { id, client, translation, seen, since, begun, at, missed, walks };
                 self.run(flight, Input::Go, cx);
             } else {
                 self.metrics.slots_full += u64::from(!self.tbu.arrivals.is_empty());
@@ -237,13 +243,18 @@ impl Psmmu {
     /// Lets a translation go on until it ends, or has to wait for something.
     fn run(&mut self, mut flight: Flight, mut input: Input, cx: &mut Context) {
         loop {
+            let before = self.before_counting();
             let step = flight.translation.resume(&self.control, &mut self.caches, input);
-            if !self.caches.lints.is_empty() {
-                let lints = std::mem::take(&mut self.caches.lints);
-                self.lint(lints, cx);
+            self.lint_structures(cx);
+            let misses = step.is_beyond_tlbs() && !flight.missed;
+            let merged = misses && self.tbu.is_page_busy(flight.request());
+            if let Some(before) = before {
+                // Of what another transaction does for it only the lookups are its own.
+                let own = if merged { Step::Lookup(Unit::MainTlb) } else { step };
+                self.count(&mut flight.seen, &flight.translation, &own, &before, cx);
             }
-            if step.is_beyond_tlbs() && !flight.missed {
-                if self.tbu.is_page_busy(flight.request()) {
+            if misses {
+                if merged {
                     self.metrics.merged_misses += 1;
                     self.tbu.park(flight, Parked::Page);
                     return;

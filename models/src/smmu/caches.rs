@@ -86,6 +86,29 @@ pub struct CacheStats {
     pub walk: [[Hits; LEVELS]; 2],
 }
 
+impl Hits {
+    const fn since(self, earlier: Self) -> Self {
+        Self { lookups: self.lookups - earlier.lookups, hits: self.hits - earlier.hits }
+    }
+}
+
+impl CacheStats {
+    /// Lookups since these.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let levels = |stage: usize| {
+            std::array::from_fn(|level| self.walk[stage][level].since(earlier.walk[stage][level]))
+        };
+        Self {
+            micro: self.micro.since(earlier.micro),
+            main: self.main.since(earlier.main),
+            ipa: self.ipa.since(earlier.ipa),
+            streams: self.streams.since(earlier.streams),
+            contexts: self.contexts.since(earlier.contexts),
+            walk: [levels(0), levels(1)],
+        }
+    }
+}
+
 /// Everything an SMMU caches.
 #[derive(Clone, Debug)]
 pub struct Caches {

@@ -62,7 +62,8 @@ pub enum Raise {
 }
 
 impl Raise {
-    fn choose(addr: PhysAddr, data: u64, wire: Option<u32>) -> Option<Self> {
+    /// A message if one is configured, else an edge if there is a wire.
+    pub(super) fn choose(addr: PhysAddr, data: u64, wire: Option<u32>) -> Option<Self> {
         if addr == 0 { wire.map(Self::Wire) } else { Some(Self::Message { addr, data: data as u32 }) }
     }
 

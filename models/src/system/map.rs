@@ -3,6 +3,14 @@
 use std::fmt;
 
 use crate::bus::PhysAddr;
+use crate::smmu::pmcg::REGION;
+use crate::smmu::register_pages::CONTROL_PAGES;
+
+/// From the registers of a pSMMU to the pages of its performance monitors: the last pages below a CMDQV, which is 2 MiB behind
+/// the registers. What the architecture puts in between has room for eight control pages.
+pub const PMCG_OFFSET: u64 = 0x20_0000 - REGION;
+
+const _: () = assert!(PMCG_OFFSET >= CONTROL_PAGES + 8 * 0x1_0000);
 
 /// A completer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod signals;
 mod timing;
 
 pub use machine::{Counters, Machine};
-pub use map::{AddressMap, Overlap, Target};
+pub use map::{AddressMap, Overlap, PMCG_OFFSET, Target};
 pub use timing::FabricTiming;
 
 use sim::{Component, Cx, Queue, Time};
@@ -23,6 +23,7 @@ use crate::interrupt::{self, InterruptConfig, InterruptController};
 use crate::memory::{self, Memory, MemoryConfig};
 use crate::psmmu::{self, Psmmu, PsmmuConfig};
 use crate::record::Record;
+use crate::smmu::pmcg;
 use crate::smmuv2::{self, Smmuv2Config, Smmuv2Pair};
 
 /// What a machine consists of.
@@ -136,6 +137,7 @@ impl System {
         for (i, (_, psmmu)) in config.psmmus.iter().enumerate() {
             let target = Target::Psmmu(i as u16);
             windows.push((psmmu.smmu_base, psmmu.idr.window(), target));
+            windows.extend(psmmu.pmcg.map(|pmcg| (pmcg.base, pmcg::REGION, target)));
             windows.extend(
                 psmmu
                     .cmdqv

@@ -19,7 +19,7 @@ pub struct Sensitivity {
     pub rows: Vec<&'static str>,
 }
 
-/// Runs every row with every alternative of every option.
+/// Runs every row with every alternative of every option, except for rows that are about size alone.
 pub fn sensitivities() -> Vec<Sensitivity> {
     let alternatives =
         Knobs::TABLE.iter().flat_map(|knob| knob.alternatives().iter().map(move |value| (knob, value)));
@@ -27,7 +27,7 @@ pub fn sensitivities() -> Vec<Sensitivity> {
     let of = |(knob, value): (&'static Knob, &'static Value)| {
         let mut given = Given::default();
         given.set_knob(knob.name, value.name).expect("names of the table");
-        let rows = rows().filter(|row| is_sensitive(row, &given)).map(|row| row.id).collect();
+        let rows = rows().filter(|row| !row.large && is_sensitive(row, &given)).map(|row| row.id).collect();
         Sensitivity { knob, value, rows }
     };
     alternatives.map(of).collect()

@@ -20,7 +20,8 @@ pub(super) const ROWS: &[Row] = &[
         &[L],
         "2^19 commands queued at once fill a ring of 2^19 entries, and all execute",
         largest_ring,
-    ),
+    )
+    .large(),
     Row::cmdqv(
         "C19",
         &[L],

@@ -15,9 +15,10 @@ use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
 use models::smmu::arbiter::Policy;
 use models::smmu::assoc::Shape;
+use models::smmu::pmcg::{Each, PmcgConfig};
 use models::smmu::{CacheShape, IdrProfile};
 use models::smmuv2::{EngineTiming, Smmuv2Config};
-use models::system::{FabricTiming, SystemConfig};
+use models::system::{FabricTiming, PMCG_OFFSET, SystemConfig};
 use sim::{Clock, Time};
 use spec::cmdqv::config::CONFIG;
 
@@ -38,6 +39,8 @@ const GERROR: u32 = 0;
 const EVENTQ: u32 = 1;
 const PRIQ: u32 = 2;
 const CMDQV: u32 = 3;
+const PMCG_TCU: u32 = 4;
+const PMCG_TBU: u32 = 5;
 
 /// The first wired interrupt of a pSMMU.
 const fn first_intid(smmu: usize) -> u32 {
@@ -276,6 +279,10 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
         };
         config.cmdqv = Some((c.mmio, cmdqv));
         config.cmdqv_line = Some(first + CMDQV);
+    }
+    if p.pmcg {
+        let lines = Each { tcu: Some(first + PMCG_TCU), tbu: Some(first + PMCG_TBU) };
+        config.pmcg = Some(PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) });
     }
     config
 }

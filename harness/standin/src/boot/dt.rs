@@ -5,7 +5,7 @@ use dtoolkit::{Node, Property, ToPropertyValue};
 
 use super::acpi::Tables;
 use super::error::Error;
-use super::layout::{CARRIERS, CMDQV_SIZE, ECAM_SIZE, LAST_BUS, Layout, SMMU_SIZE, SmmuPlace};
+use super::layout::{CARRIERS, CMDQV_SIZE, ECAM_SIZE, LAST_BUS, Layout, PmcgPlace, SMMU_SIZE, SmmuPlace};
 use super::virt;
 
 const PCIE: &str = "/pcie@10000000";
@@ -16,6 +16,8 @@ const SPACE_MEMORY_32: u32 = 0x0200_0000;
 const SPI: u32 = 0;
 const EDGE_RISING: u32 = 1;
 const FIRST_SPI: u32 = 32;
+/// Size of a page of a counter group.
+const PMCG_PAGE: u64 = 0x1000;
 
 /// Adds the SMMUs, their CMDQVs and endpoints; takes the carriers' buses and addresses, and the wired interrupts, away from Linux.
 ///
@@ -40,6 +42,9 @@ pub fn describe(dumped: &[u8], layout: &Layout) -> Result<Vec<u8>, Error> {
         phandle += 1;
         tree.root.add_child(smmu_node(place, phandle, v2m, cmdqv));
         smmu_phandles.push(phandle);
+        for group in &place.pmcgs {
+            tree.root.add_child(pmcg_node(group));
+        }
     }
     let pcie = node(&mut tree, PCIE)?;
     hide_carriers(pcie)?;
@@ -136,6 +141,15 @@ fn smmu_node(place: &SmmuPlace, phandle: u32, v2m: u32, cmdqv: Option<u32>) -> D
     smmu
 }
 
+/// bindings/perf/arm,smmu-v3-pmcg.yaml
+fn pmcg_node(place: &PmcgPlace) -> DeviceTreeNode {
+    let mut pmu = DeviceTreeNode::new_unchecked(format!("pmu@{:x}", place.pages[0]));
+    set(&mut pmu, "compatible", "arm,smmu-v3-pmcg");
+    set(&mut pmu, "reg", place.pages.iter().flat_map(|&page| reg(page, PMCG_PAGE)).collect::<Vec<_>>());
+    set(&mut pmu, "interrupts", wires(&[place.wire]));
+    pmu
+}
+
 /// bindings/iommu/nvidia,tegra264-cmdqv.yaml
 fn cmdqv_node(base: u64, place: &SmmuPlace, phandle: u32) -> DeviceTreeNode {
     let mut cmdqv = DeviceTreeNode::new_unchecked(format!("cmdqv@{base:x}"));
@@ -184,6 +198,23 @@ mod tests {
             tree.root.add_child(node);
         }
         tree.to_dtb()
+    }
+
+    #[test]
+    fn counter_groups_are_nodes_of_their_own() {
+        let mut platform = platform(2);
+        platform.smmus[1].pmcg = true;
+        let layout = Layout::new(&platform).unwrap();
+        let tree = parse(&describe(&dumped(), &layout).unwrap()).unwrap();
+        let found = tree.root.children().filter(|node| node.name().starts_with("pmu@")).count();
+        assert_eq!(found, 2);
+        for group in &layout.smmus[1].pmcgs {
+            let node = tree.find_node(&format!("/pmu@{:x}", group.pages[0])).unwrap();
+            assert_eq!(text(node, "compatible"), "arm,smmu-v3-pmcg\0");
+            let [zero, one] = group.pages.map(|page| page as u32);
+            assert_eq!(cells(node, "reg").unwrap(), [0, zero, 0, 0x1000, 0, one, 0, 0x1000]);
+            assert_eq!(cells(node, "interrupts").unwrap(), [0, group.wire - 32, 1]);
+        }
     }
 
     fn text(node: &DeviceTreeNode, name: &str) -> String {

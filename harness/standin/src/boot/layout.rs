@@ -7,6 +7,8 @@
 //! Linux is told of buses 0 to 0x3f and of the memory below [`CARRIERS`] only, so nothing moves or disables a carrier.
 use std::{error, fmt};
 
+use models::smmu::pmcg;
+
 use super::virt;
 
 /// First address of the carriers' BARs; Linux may give what is below to other devices.
@@ -21,6 +23,8 @@ pub const SMMU_SIZE: u64 = 0x2_0000;
 pub const CMDQV_OFFSET: u64 = 0x10_0000;
 /// Size of the CMDQV's registers.
 pub const CMDQV_SIZE: u64 = 0x83_0000;
+/// Offset of the performance monitors in a carrier's BAR: two pages of the TCU's group, two of the TBU's.
+pub const PMCG_OFFSET: u64 = 0xa0_0000;
 /// The most SMMUs that the memory window above [`CARRIERS`] is used for.
 pub const SMMUS_MAX: usize = 5;
 /// Buses that Linux is told of: 0 to this one.
@@ -39,6 +43,8 @@ const TABLES_BELOW_TOP: u64 = 0x20_0000;
 const MEMORY_MIN: u64 = 256 << 20;
 /// Wired interrupts of an SMMU with CMDQV.
 const WIRED: u32 = 4;
+/// Wired interrupts of its performance monitors.
+const PMCG_WIRED: u32 = 2;
 
 /// What a machine has, in the words of its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +66,8 @@ pub struct Platform {
 pub struct Smmu {
     /// Whether a CMDQV sits beside it.
     pub cmdqv: bool,
+    /// Whether it has performance monitors.
+    pub pmcg: bool,
     /// Whether it may interrupt by MSI (IDR0.MSI); otherwise, and under ACPI, by the wired INTIDs of [`Wires`].
     pub msi: bool,
 }
@@ -126,6 +134,15 @@ pub struct Wires {
     pub cmdqv: u32,
 }
 
+/// Where a counter group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PmcgPlace {
+    /// Addresses of its pages 0 and 1.
+    pub pages: [u64; 2],
+    /// Its wired interrupt.
+    pub wire: u32,
+}
+
 /// Where an SMMU is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmmuPlace {
@@ -139,6 +156,8 @@ pub struct SmmuPlace {
     pub registers: u64,
     /// Address of the CMDQV's registers.
     pub cmdqv: Option<u64>,
+    /// Its counter groups: none, or that of the TCU and that of the TBU.
+    pub pmcgs: Vec<PmcgPlace>,
     /// Its wired interrupts.
     pub wires: Wires,
     /// Whether it may use MSIs.
@@ -170,7 +189,20 @@ impl Layout {
     pub fn new(platform: &Platform) -> Result<Self, LayoutError> {
         check(platform)?;
         let frame_end = virt::V2M_BASE + virt::V2M_COUNT;
-        let msi_end = frame_end - WIRED * platform.smmus.len() as u32;
+        let monitored = platform.smmus.iter().filter(|smmu| smmu.pmcg).count() as u32;
+        let pmcg_wires = frame_end - PMCG_WIRED * monitored;
+        let msi_end = pmcg_wires - WIRED * platform.smmus.len() as u32;
+        let mut pmcg_wires = pmcg_wires..frame_end;
+        let mut groups = |bar: u64| {
+            let place = |unit: u64, wire: u32| {
+                let page = |n: u64| bar + PMCG_OFFSET + (2 * unit + n) * pmcg::STRIDE;
+                PmcgPlace { pages: [page(0), page(1)], wire }
+            };
+            (0..)
+                .zip(pmcg_wires.by_ref().take(PMCG_WIRED as usize))
+                .map(|(unit, wire)| place(unit, wire))
+                .collect()
+        };
         let smmus = (0u8..)
             .zip(&platform.smmus)
             .map(|(i, smmu)| {
@@ -182,6 +214,7 @@ impl Layout {
                     bar,
                     registers: bar + SMMU_OFFSET,
                     cmdqv: smmu.cmdqv.then_some(bar + CMDQV_OFFSET),
+                    pmcgs: if smmu.pmcg { groups(bar) } else { Vec::new() },
                     wires: Wires { eventq: wire, priq: wire + 1, gerror: wire + 2, cmdqv: wire + 3 },
                     msi: smmu.msi,
                     identifier: u32::from(i),
@@ -309,7 +342,7 @@ pub(super) mod tests {
             ats: false,
         };
         Platform {
-            smmus: vec![Smmu { cmdqv: true, msi: true }; smmus],
+            smmus: vec![Smmu { cmdqv: true, pmcg: false, msi: true }; smmus],
             endpoints: (0..2 * smmus.min(2)).map(endpoint).collect(),
             cpus: 2,
             memory_bytes: 1 << 30,
@@ -353,7 +386,33 @@ pub(super) mod tests {
             assert_eq!(interrupts, expected);
             assert!(layout.tables + layout.tables_size() <= layout.stub && layout.stub < layout.ram_end());
         }
-        const { assert!(CMDQV_OFFSET + CMDQV_SIZE <= CARRIER_SIZE && SMMU_OFFSET + SMMU_SIZE <= CMDQV_OFFSET) };
+        const { assert!(CMDQV_OFFSET + CMDQV_SIZE <= PMCG_OFFSET && SMMU_OFFSET + SMMU_SIZE <= CMDQV_OFFSET) };
+        const { assert!(PMCG_OFFSET + pmcg::REGION <= CARRIER_SIZE) };
+    }
+
+    /// Performance monitors take wires behind all others and move nothing else.
+    #[test]
+    fn monitors_are_behind_the_rest() {
+        let plain = Layout::new(&platform(3)).unwrap();
+        let mut monitored = platform(3);
+        (monitored.smmus[0].pmcg, monitored.smmus[2].pmcg) = (true, true);
+        let layout = Layout::new(&monitored).unwrap();
+        assert_eq!(layout.msi_end, plain.msi_end - 4);
+        let groups: Vec<_> =
+            layout.smmus.iter().flat_map(|s| s.pmcgs.iter().map(move |p| (s.identifier, *p))).collect();
+        let end = virt::V2M_BASE + virt::V2M_COUNT;
+        let group = |smmu: u32, unit: u64, wire| {
+            let base = CARRIERS + u64::from(smmu) * CARRIER_SIZE + 0xa0_0000 + unit * 0x2_0000;
+            (smmu, PmcgPlace { pages: [base, base + 0x1_0000], wire })
+        };
+        assert_eq!(
+            groups,
+            [group(0, 0, end - 4), group(0, 1, end - 3), group(2, 0, end - 2), group(2, 1, end - 1)]
+        );
+        for (smmu, same) in layout.smmus.iter().zip(&plain.smmus) {
+            assert_eq!((smmu.bar, smmu.registers, smmu.cmdqv), (same.bar, same.registers, same.cmdqv));
+            assert_eq!(smmu.wires.cmdqv, same.wires.cmdqv - 4);
+        }
     }
 
     #[test]

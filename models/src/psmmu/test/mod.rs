@@ -6,6 +6,7 @@ mod dma;
 mod faults;
 mod optional;
 mod pages;
+mod pmcg;
 mod trace;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use crate::smmu::interrupts::Lines;
 
 pub(crate) const BASE: u64 = 0x5000_0000;
 pub(crate) const CMDQV: u64 = 0x5100_0000;
+pub(crate) const PMCG: u64 = 0x5200_0000;
 pub(crate) const STREAMS: u64 = 0x8000_0000;
 pub(crate) const COMMANDS: u64 = 0x8010_0000;
 pub(crate) const EVENTS: u64 = 0x8020_0000;

@@ -81,7 +81,7 @@ fn sync_waits_for_a_look_at_the_stream() {
     b.run();
     let pasid = request(1).with_ssv(true).with_ssid(3);
     b.latency = Time::us(10);
-    for _ in 0..2 {
+    for _ in 0..4 {
         b.page_request(pasid);
     }
     // The STE is being read; commands overtake that.
@@ -98,10 +98,11 @@ fn sync_waits_for_a_look_at_the_stream() {
     let answered = at(&b, |r| matches!(r, Record::PageResponse { .. }));
     assert!(answered <= b.consumed(Opcode::SYNC).expect("it completes"));
     let ssids: Vec<_> = b.page_responses.iter().map(|r| (r.answer, r.ssid)).collect();
+    let new = (PageAnswer::Success, Some(3));
     assert_eq!(
         ssids,
-        [(PageAnswer::Success, None), (PageAnswer::Success, Some(3))],
-        "the second one reads again"
+        [(PageAnswer::Success, None), new, new, new],
+        "the second one reads again, the others hit"
     );
     assert!(b.psmmu.is_idle());
 }

@@ -6,6 +6,8 @@ use kernel::access::Access;
 use kernel::vmm::Vcpu;
 use models::bus::{Data, Op};
 use models::cpu::Cpu;
+use models::smmu::pmcg::{self, Unit};
+use models::system::PMCG_OFFSET;
 
 use super::Seen;
 use crate::command::{Block, Register};
@@ -85,6 +87,17 @@ impl Region {
             Block::Cmdqv(p) | Block::Vintf(p, _) | Block::Vcmdq(p, _) | Block::Lvcmdq(p, ..) => {
                 let (base, len) = cmdqv(world, p)?;
                 host(base, len)
+            }
+            Block::Pmcg(p, unit) => {
+                let psmmu = &scenario.psmmus[p.0];
+                if !psmmu.pmcg {
+                    return Err(format!("`{}` has no performance monitors: pmcg = true", psmmu.name));
+                }
+                let behind = match unit {
+                    Unit::Tcu => 0,
+                    Unit::Tbu => 2 * pmcg::STRIDE,
+                };
+                host(psmmu.mmio + PMCG_OFFSET + behind, 2 * pmcg::STRIDE)
             }
             Block::Pair(p) => {
                 let pair = &scenario.pairs[p.0];

@@ -2,7 +2,7 @@
 use acpi_tables::{Aml, AmlSink};
 
 use super::{Layout, sdt};
-use crate::boot::layout::SmmuPlace;
+use crate::boot::layout::{PmcgPlace, SmmuPlace};
 
 const HEADER: u32 = 48;
 const NODE_HEADER: u16 = 16;
@@ -14,6 +14,10 @@ const SMMU_V3: u8 = 4;
 const SMMU_V3_REVISION: u8 = 5;
 const SMMU_V3_LENGTH: u16 = NODE_HEADER + 52;
 const ID_MAPPING_LENGTH: u16 = 20;
+const PMCG: u8 = 5;
+/// From revision 1 on there is page 1.
+const PMCG_REVISION: u8 = 2;
+const PMCG_LENGTH: u16 = NODE_HEADER + 24;
 /// SMMUv3 node flag: table walks and queue accesses are coherent, whatever IDR0.COHACC says.
 const COHACC_OVERRIDE: u32 = 1 << 0;
 /// SMMUv3 node model: nothing but the architecture.
@@ -28,13 +32,21 @@ const ADDRESS_BITS: u8 = 64;
 
 pub(super) fn iort(layout: &Layout) -> impl Aml {
     let mut body = Vec::new();
-    body.dword(layout.smmus.len() as u32 + 1);
+    let groups: usize = layout.smmus.iter().map(|place| place.pmcgs.len()).sum();
+    body.dword(layout.smmus.len() as u32 + 1 + groups as u32);
     body.dword(HEADER);
     body.dword(0);
     for place in &layout.smmus {
         smmu(place, &mut body);
     }
     root_complex(layout, &mut body);
+    let mut identifier = layout.smmus.len() as u32;
+    for (smmu, place) in layout.smmus.iter().enumerate() {
+        for group in &place.pmcgs {
+            identifier += 1;
+            pmcg(group, smmu, identifier, &mut body);
+        }
+    }
     sdt(*b"IORT", 5, &body)
 }
 
@@ -80,6 +92,20 @@ fn smmu(place: &SmmuPlace, body: &mut Vec<u8>) {
     body.dword(0); // DeviceID mapping
 }
 
+/// A counter group. It has no messages, so nothing is mapped.
+fn pmcg(place: &PmcgPlace, smmu: usize, identifier: u32, body: &mut Vec<u8>) {
+    Node { kind: PMCG, revision: PMCG_REVISION, length: PMCG_LENGTH, identifier, mappings: 0 }.write(body);
+    body.qword(place.pages[0]);
+    body.dword(place.wire);
+    body.dword(offset_of(smmu));
+    body.qword(place.pages[1]);
+}
+
+/// Where the node of an SMMU begins.
+fn offset_of(smmu: usize) -> u32 {
+    HEADER + u32::from(SMMU_V3_LENGTH) * smmu as u32
+}
+
 /// Functions without a mapping are not translated: QEMU's own devices use addresses as they are.
 fn root_complex(layout: &Layout, body: &mut Vec<u8>) {
     let endpoints = &layout.platform.endpoints;
@@ -101,7 +127,7 @@ fn root_complex(layout: &Layout, body: &mut Vec<u8>) {
         body.dword(u32::from(bdf.requester()));
         body.dword(0); // one ID: the count is given less one
         body.dword(endpoint.stream);
-        body.dword(HEADER + u32::from(SMMU_V3_LENGTH) * endpoint.smmu as u32);
+        body.dword(offset_of(endpoint.smmu));
         body.dword(0);
     }
 }

@@ -125,6 +125,27 @@ fn the_iort_maps_each_endpoint_to_its_smmu() {
 }
 
 #[test]
+fn the_iort_has_counter_groups_behind_the_rest() {
+    let mut platform = platform(3);
+    (platform.smmus[0].pmcg, platform.smmus[2].pmcg) = (true, true);
+    let layout = Layout::new(&platform).unwrap();
+    let memory = Memory::new(&layout);
+    let tables = memory.tables();
+    let nodes = nodes(tables[b"IORT"]);
+    let kinds: Vec<_> = nodes.iter().map(|node| node.1).collect();
+    assert_eq!(kinds, [4, 4, 4, 2, 5, 5, 5, 5]);
+    let groups = [0, 2].into_iter().flat_map(|smmu| layout.smmus[smmu].pmcgs.iter().map(move |p| (smmu, p)));
+    for ((_, _, node), (smmu, place)) in nodes[4..].iter().zip(groups) {
+        assert_eq!((number(node, 16, 8), number(node, 32, 8)), (place.pages[0], place.pages[1]));
+        assert_eq!(number(node, 24, 4), u64::from(place.wire));
+        assert_eq!(number(node, 28, 4), nodes[smmu].0 as u64, "the SMMU that it belongs to");
+    }
+    let mut identifiers: Vec<_> = nodes.iter().map(|(_, _, node)| number(node, 4, 4)).collect();
+    identifiers.dedup();
+    assert_eq!(identifiers.len(), nodes.len());
+}
+
+#[test]
 fn msis_end_before_the_wired_interrupts() {
     let layout = Layout::new(&platform(3)).unwrap();
     let memory = Memory::new(&layout);

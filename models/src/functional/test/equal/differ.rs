@@ -148,6 +148,9 @@ impl Pair {
                 places.extend((0..4).map(|r| CMDQV + 0x2_0000 + 0x80 * q + 4 * r));
             }
         }
+        if self.monitored() {
+            places.extend(self.pmcg_places());
+        }
         places.extend(self.optional_places());
         for place in places {
             let [plain, timed] = self.read(place);
@@ -179,7 +182,7 @@ impl Pair {
         // Latencies have no counterpart, and quantiles are slow.
         let psmmu = &self.timed.psmmu;
         let timed = psmmu.counters().rows(&psmmu.caches().stats, psmmu.cmdqv(), false);
-        let mut timed: BTreeMap<_, _> = timed.into_iter().collect();
+        let mut timed: BTreeMap<_, _> = timed.into_iter().chain(psmmu.pmcg_rows()).collect();
         *timed.get_mut("dmas").expect("it is counted") += self.retried;
         for (name, n) in self.plain.smmu.metrics() {
             let of = |names: &[&str]| names.iter().any(|n| name.ends_with(n));

@@ -168,6 +168,7 @@ impl Pair {
             unsupported: 0,
         };
         pair.boot(false);
+        pair.count_no_cycles();
         pair
     }
 
@@ -179,6 +180,11 @@ impl Pair {
         match step {
             Step::Register { offset, wide, value } => self.write(BASE + offset, *wide, *value),
             Step::CmdqvRegister { offset, wide, value } => self.write(CMDQV + offset, *wide, *value),
+            Step::PmcgRegister { .. } | Step::Count { .. } if !self.monitored() => {}
+            Step::PmcgRegister { offset, wide, value } => self.write(PMCG + offset, *wide, *value),
+            Step::Count { tcu, counter, event, filter, value } => {
+                self.count(*tcu, *counter, *event, *filter, *value);
+            }
             Step::Boot { msi } => self.boot(*msi),
             Step::Open { vintf, logical, host } => self.open(*vintf, *logical, *host),
             Step::Push { queue: None, commands } => self.push_main(commands),
@@ -265,9 +271,10 @@ impl Pair {
         let _ = self.plain.smmu.write(addr, if wide { 8 } else { 4 }, value, &mut self.plain.world);
         self.go_on(&before);
     }
-    /// Commands executed so far, by queue.
+    /// Commands executed so far, by queue, and commands that stopped one.
     pub(super) fn executed(&self) -> Vec<u64> {
-        self.plain.smmu.counters().by_queue.clone()
+        let counters = self.plain.smmu.counters();
+        counters.by_queue.iter().copied().chain([counters.command_errors]).collect()
     }
     /// Enhanced command queues.
     pub(super) fn enhanced(&self) -> usize {

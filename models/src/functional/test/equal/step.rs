@@ -11,6 +11,7 @@ use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
 use crate::smmu::CacheShape;
 use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
+use crate::smmu::pmcg::{self, Each, PmcgConfig};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub(super) enum Step {
     Register { offset: u64, wide: bool, value: u64 },
     /// A register of the CMDQV is written.
     CmdqvRegister { offset: u64, wide: bool, value: u64 },
+    /// A register of the performance monitors is written.
+    PmcgRegister { offset: u64, wide: bool, value: u64 },
+    /// A counter is set up and started.
+    Count { tcu: bool, counter: u8, event: u16, filter: Option<u32>, value: u32 },
     /// Everything is set up as a driver does, as far as registers let it.
     Boot { msi: bool },
     /// A VCMDQ is allocated to LVCMDQ 0 or 1 of a VINTF, set up and enabled.
@@ -300,6 +305,28 @@ fn damage() -> impl Strategy<Value = WhichCommands> {
     prop_oneof![9 => Just(WhichCommands::default()), 1 => which_commands()]
 }
 
+/// Not an event of time, and no counter's type or value: those are [`Step::Count`]'s.
+fn pmcg_register() -> impl Strategy<Value = Step> {
+    let places =
+        [0xa00_u64, 0xc00, 0xc20, 0xc40, 0xc60, 0xe04, 0xe50, 0x1_0600, 0x1_0c80, 0x1_0cc0, 0x1_0d88];
+    (any::<bool>(), select(places.to_vec()), any::<bool>(), 0_u64..0x100).prop_map(
+        |(tcu, at, wide, value)| {
+            let offset = if tcu { at } else { 2 * pmcg::STRIDE + at };
+            // Two registers at once would be EVTYPER's neighbours only.
+            Step::PmcgRegister { offset, wide: wide && at & 7 == 0 && at != 0xe50, value }
+        },
+    )
+}
+
+fn count() -> impl Strategy<Value = Step> {
+    let events =
+        [1_u16, 1, 2, 3, 4, 4, 5, 6, 7, 8, 0x80, 0x81, 0x83, 0x84, 0x88, 0x8c, 0x8d, 0x92, 0x94, 0xffff];
+    let filter = prop::option::weighted(0.4, sid());
+    let value = prop_oneof![1 => Just(0_u32), 2 => (0_u32..8).prop_map(|n| u32::MAX - n)];
+    (any::<bool>(), 0_u8..8, select(events.to_vec()), filter, value)
+        .prop_map(|(tcu, counter, event, filter, value)| Step::Count { tcu, counter, event, filter, value })
+}
+
 fn enhanced() -> impl Strategy<Value = Step> {
     let bits = (any::<bool>(), any::<bool>(), 0_u64..40)
         .prop_map(|(en, err, index)| u64::from(en) << 31 | u64::from(err) << 23 | index);
@@ -349,7 +376,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
         6 => (queue, prop::collection::vec(guest_command(), 1..10))
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
-        40 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
+        52 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
             .prop_map(|(sid, ssid, addr, access)| Step::Dma { sid, ssid, addr, access }),
         8 => page_request().prop_map(Step::PageRequest),
         4 => any::<bool>().prop_map(|queues| Step::Acknowledge { queues }),
@@ -365,6 +392,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         5 => enhanced(),
         4 => operation(),
         1 => faults().prop_map(|faults| Step::Faults(Box::new(faults))),
+        1 => pmcg_register(),
+        5 => count(),
     ]
 }
 
@@ -402,6 +431,11 @@ pub(super) fn machine() -> PsmmuConfig {
     config
 }
 
+/// Performance monitors with interrupts.
+pub(super) fn monitors() -> PmcgConfig {
+    PmcgConfig { lines: Each { tcu: Some(91), tbu: Some(92) }, ..PmcgConfig::mmu_700(PMCG) }
+}
+
 pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     let small = CacheShape {
         micro: 3,
@@ -414,7 +448,9 @@ pub(super) fn config() -> impl Strategy<Value = PsmmuConfig> {
     let caches = select(vec![CacheShape::default(), small, CacheShape::NONE]);
     let updating = IdrProfile { idr0: IdrProfile::STALLING.idr0 | 2 << 6, ..IdrProfile::STALLING };
     let idr = select(vec![IdrProfile::STALLING, updating, IdrProfile::OPTIONAL]);
-    (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr).prop_map(|(caches, cmdqv, faults, idr)| {
-        PsmmuConfig { caches, faults, idr, cmdqv: cmdqv.map(|cmdqv| (CMDQV, cmdqv)), ..machine() }
+    let parts = (caches, prop::option::weighted(0.8, cmdqv()), faults(), idr, prop::bool::weighted(0.35));
+    parts.prop_map(|(caches, cmdqv, faults, idr, monitored)| {
+        let cmdqv = cmdqv.map(|cmdqv| (CMDQV, cmdqv));
+        PsmmuConfig { caches, faults, idr, cmdqv, pmcg: monitored.then(monitors), ..machine() }
     })
 }

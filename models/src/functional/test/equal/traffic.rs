@@ -28,8 +28,8 @@ impl Pair {
     pub(super) fn dma(&mut self, stream: Stream, addr: u64, access: Access) {
         let within = |len: u8| (64 - addr % 64).min(len.into()) as u8;
         let (access, op, kind) = match access {
-            // Without a TLB every line would be walked for.
-            Access::ReadLong(len) if self.plain.smmu.config().caches.micro > 0 => {
+            // Without a TLB every line would be walked for; performance monitors count lines.
+            Access::ReadLong(len) if self.plain.smmu.config().caches.micro > 0 && !self.monitored() => {
                 return self.read_long(stream, addr, len.into());
             }
             Access::ReadLong(_) => {
