@@ -1,5 +1,7 @@
 //! Benchmarks live in the files beside this one; this library holds what they share.
 
+pub mod machine;
+
 use scenario::outcome::Verdict;
 use scenario::preset::Library;
 use scenario::run::{Options, run};

@@ -172,6 +172,18 @@ impl<S: Surroundings> TableMemory for &mut Walk<'_, S> {
         Ok(data)
     }
 
+    #[inline]
+    fn word(&mut self, addr: PhysAddr) -> Result<u64, Abort> {
+        self.reads += 1;
+        if self.triggers.read.strikes() {
+            return Err(Abort);
+        }
+        let mut bytes = [0; 8];
+        self.around.read(addr, &mut bytes)?;
+        self.around.table_read(addr, &bytes);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     fn compare_swap(&mut self, addr: PhysAddr, before: u64, after: u64) -> Result<u64, Abort> {
         let found = self.around.compare_swap(addr, before, after)?;
         if found != before {
@@ -311,8 +323,10 @@ impl FunctionalSmmu {
         metrics.walk_reads += walk.reads;
         metrics.walk_updates += walk.updates;
         metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
-        let lints = std::mem::take(&mut caches.lints);
-        self.lint(lints, around);
+        if !caches.lints.is_empty() {
+            let lints = std::mem::take(&mut caches.lints);
+            self.lint(lints, around);
+        }
         overflows.into_iter().for_each(|raised| self.raise_overflows(raised, around));
         outcome
     }
@@ -327,23 +341,25 @@ impl FunctionalSmmu {
         let Stream { sid, ssid, translated, .. } = stream;
         match self.translate(stream.request(iova, write), around) {
             Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
-                if filled {
+                if filled && around.is_observed() {
                     around.record(Record::filled(smmu, sid, iova, pa, size_log2));
                 }
                 let len = len as u32;
-                around.record(Record::DmaTranslated {
-                    id,
-                    smmu,
-                    sid,
-                    ssid,
-                    iova,
-                    pa,
-                    len,
-                    write,
-                    translated,
-                    tlb_hit,
-                    begun,
-                });
+                if around.is_observed() {
+                    around.record(Record::DmaTranslated {
+                        id,
+                        smmu,
+                        sid,
+                        ssid,
+                        iova,
+                        pa,
+                        len,
+                        write,
+                        translated,
+                        tlb_hit,
+                        begun,
+                    });
+                }
                 Ok(Some((pa, id)))
             }
             Outcome::Abort { event } => {
@@ -369,7 +385,9 @@ impl FunctionalSmmu {
         result: Result<(), Abort>,
         around: &mut impl Surroundings,
     ) -> Result<(), DmaError> {
-        around.record(Record::DmaDone { id, smmu: self.smmu() });
+        if around.is_observed() {
+            around.record(Record::DmaDone { id, smmu: self.smmu() });
+        }
         result.map_err(|Abort| part.aborted())
     }
 

@@ -83,6 +83,10 @@ pub trait Surroundings {
     }
     /// What observers call now; goes into records that say when something began.
     fn now(&self) -> Time;
+    /// Whether there are observers at all. If not, records are not even made.
+    fn is_observed(&self) -> bool {
+        true
+    }
     /// Tells observers. The same records as a [`crate::psmmu::Psmmu`] notes, in an order that it could have.
     fn record(&mut self, record: Record);
 }

@@ -88,8 +88,6 @@ impl Cacheability {
         let hints = Hints { read: bits & 2 != 0, write: bits & 1 != 0, transient: bits & 8 == 0 };
         match bits & 0xf {
             0b0100 => Self::NonCacheable,
-            // Reserved.
-            0b0000 => Self::WriteThrough(Hints { read: true, write: true, transient: true }),
             bits if bits & 4 == 0 => Self::WriteThrough(hints),
             _ => Self::WriteBack(hints),
         }
@@ -105,11 +103,12 @@ impl Cacheability {
     }
 
     const fn mair(self) -> u8 {
-        let (kind, Hints { read, write, transient }) = match self {
+        let (kind, hints) = match self {
             Self::NonCacheable => return 0b0100,
             Self::WriteThrough(hints) => (0, hints),
             Self::WriteBack(hints) => (4, hints),
         };
+        let Hints { read, write, transient } = hints.consistent();
         kind | (!transient as u8) << 3 | (read as u8) << 1 | write as u8
     }
 
@@ -124,8 +123,8 @@ impl Cacheability {
     const fn with_hints(self, hints: Hints) -> Self {
         match self {
             Self::NonCacheable => Self::NonCacheable,
-            Self::WriteThrough(_) => Self::WriteThrough(hints.consistent()),
-            Self::WriteBack(_) => Self::WriteBack(hints.consistent()),
+            Self::WriteThrough(_) => Self::WriteThrough(hints),
+            Self::WriteBack(_) => Self::WriteBack(hints),
         }
     }
 
@@ -211,11 +210,6 @@ impl Memory {
         matches!(self, Self::Device(_))
     }
 
-    /// Some cache may keep it.
-    pub fn is_cacheable(self) -> bool {
-        !self.is_device() && self != Self::NON_CACHEABLE
-    }
-
     /// Each level of Normal memory, with what the same level of `other` is; Device memory has no caches.
     fn map_levels(self, other: Self, f: impl Fn(Cacheability, Cacheability) -> Cacheability) -> Self {
         let Self::Normal { inner, outer } = self else { return self };
@@ -283,20 +277,30 @@ impl Attributes {
     pub const UNSUPPLIED: Self = Self { mair: 0xff, sh: 0 };
 
     /// From type and shareability, made consistent.
-    pub fn new(memory: Memory, shareability: Shareability) -> Self {
-        let as_is = |level: Cacheability, _| match level.hints() {
-            Some(hints) => level.with_hints(hints),
-            None => level,
+    pub const fn new(memory: Memory, shareability: Shareability) -> Self {
+        Self::from_fields(memory.mair(), shareability.field())
+    }
+
+    /// From a byte of MAIR and an SH field, made consistent.
+    const fn from_fields(mair: u8, sh: u8) -> Self {
+        let mair = match (mair >> 4, mair & 0xf) {
+            (0, _) => mair & 0xc,
+            // Reserved: Write-Through, transient, with both allocations.
+            (_, 0) => mair | 3,
+            _ => mair,
         };
-        let memory = memory.map_levels(memory, as_is);
-        let shareability = if memory.is_cacheable() { shareability } else { Shareability::Outer };
-        Self { mair: memory.mair(), sh: shareability.field() }
+        let sh = match (mair, sh) {
+            (0..=0xf | 0x44, _) => 2,
+            (_, 1) => 0,
+            (_, sh) => sh & 3,
+        };
+        Self { mair, sh }
     }
 
     /// What a stage-1 leaf says. `mair`: CD.MAIR.
-    pub fn stage1(leaf: Leaf1, mair: u64) -> Self {
-        let byte = (mair >> (8 * leaf.attrindx())) as u8;
-        Self::new(Memory::from_mair(byte), Shareability::from_field(leaf.sh()))
+    #[inline]
+    pub const fn stage1(leaf: Leaf1, mair: u64) -> Self {
+        Self::from_fields((mair >> (8 * leaf.attrindx())) as u8, leaf.sh() as u8)
     }
 
     /// The memory type.
@@ -321,12 +325,13 @@ impl Attributes {
 
     /// With the hints of the transaction that goes into stage 1, for what both can be cached by.
     #[must_use]
+    #[inline]
     pub fn hinted_by(self, incoming: Self) -> Self {
         if incoming.mair == Self::COHERENT.mair {
             return self;
         }
         let memory = self.memory().map_levels(incoming.memory(), Cacheability::hinted_by);
-        Self { mair: memory.mair(), ..self }
+        Self::from_fields(memory.mair(), self.sh)
     }
 }
 
@@ -365,18 +370,25 @@ impl Stage2 {
     /// What becomes of what enters stage 2.
     #[must_use]
     pub fn of(self, input: Attributes) -> Attributes {
+        let shareability = max(input.shareability(), Shareability::from_field(self.sh.into()));
+        if self.changes_no_type() {
+            return Attributes::from_fields(input.mair, shareability.field());
+        }
         let (memory, memattr) = (input.memory(), u64::from(self.memattr));
         let memory = match self.memattr & 7 {
             _ if !self.fwb => memory.and(Memory::from_memattr(memattr)),
             0..=3 => memory.and(Memory::Device(Device::from_bits(self.memattr))),
             5 => memory.and(Memory::NON_CACHEABLE),
             6 => Memory::WRITE_BACK.map_levels(memory, Cacheability::hinted_as),
-            7 => memory,
             // Reserved.
             _ => Memory::Device(Device::NGnRnE),
         };
-        let shareability = Shareability::from_field(self.sh.into());
-        Attributes::new(memory, max(input.shareability(), shareability))
+        Attributes::new(memory, shareability)
+    }
+
+    /// Whether the type that enters stage 2 is the one that leaves it.
+    const fn changes_no_type(self) -> bool {
+        if self.fwb { self.memattr & 7 == 7 } else { self.memattr == 0xf }
     }
 }
 
@@ -405,6 +417,7 @@ impl LeafAttributes {
     }
 
     /// The attributes with which a transaction leaves.
+    #[inline]
     pub fn output(self, incoming: Attributes) -> Attributes {
         match self {
             Self::Stage1(leaf) => leaf.hinted_by(incoming),
@@ -449,27 +462,24 @@ impl Overrides {
 
     /// What becomes of the attributes of a transaction.
     #[must_use]
+    #[inline]
     pub fn of(self, incoming: Attributes) -> Attributes {
-        if self == Self::NONE {
-            return incoming;
+        let sh = if self.shcfg == 1 { incoming.sh } else { self.shcfg };
+        let given = self.alloccfg;
+        if self.memattr.is_none() && given & 8 == 0 {
+            return Attributes::from_fields(incoming.mair, sh);
         }
         let before = incoming.memory();
         let memory = match self.memattr {
             Some(field) => Memory::from_memattr(field.into()).map_levels(before, Cacheability::hinted_as),
             None => before,
         };
-        let memory = match self.alloccfg {
-            given if given & 8 != 0 => {
-                let hints = Hints { read: given & 4 != 0, write: given & 2 != 0, transient: given & 1 != 0 };
-                memory.map_levels(memory, |level, _| level.with_hints(hints))
-            }
-            _ => memory,
+        let hints = Hints { read: given & 4 != 0, write: given & 2 != 0, transient: given & 1 != 0 };
+        let memory = match given & 8 {
+            0 => memory,
+            _ => memory.map_levels(memory, |level, _| level.with_hints(hints)),
         };
-        let shareability = match self.shcfg {
-            1 => incoming.shareability(),
-            field => Shareability::from_field(field.into()),
-        };
-        Attributes::new(memory, shareability)
+        Attributes::from_fields(memory.mair(), sh)
     }
 }
 

@@ -79,6 +79,7 @@ impl Tables {
     }
 
     /// Address of the descriptor for `input` at `level` of a walk, in `table`.
+    #[inline]
     pub const fn descriptor(&self, table: u64, level: u8, input: u64) -> u64 {
         let index = (input & low_mask(self.input_bits)) >> self.granule.shift(level);
         let index = if level == self.level { index } else { index & low_mask(self.granule.stride()) };

@@ -3,28 +3,66 @@
 use spec::smmu::{Cd, Ste};
 
 use super::assoc::{Assoc, Shape};
-use super::scope::Scope;
+use super::config::{self, Tables};
+use super::features::Features;
+use super::scope::{Scope, World};
 
-#[derive(Clone, Copy, Debug)]
-struct SteEntry {
-    sid: u32,
-    ste: Ste,
-    legal: bool,
+/// An STE, and what does not change as long as it is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stream {
+    /// As it was fetched.
+    pub ste: Ste,
+    /// It may be used.
+    pub legal: bool,
+    /// Tables of stage 2, if it is legal and there is one.
+    pub stage2: Tables,
+}
+
+impl Stream {
+    /// What `ste` means.
+    pub fn new(ste: Ste, features: &Features) -> Self {
+        let stage2 = Tables::stage2(ste, features).unwrap_or_default();
+        Self { ste, legal: config::ste_legal(ste, features), stage2 }
+    }
+}
+
+/// A CD, and what does not change as long as it is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// As it was fetched.
+    pub cd: Cd,
+    /// It may be used.
+    pub legal: bool,
+    /// Tables of the lower and the upper half, if it is legal and walks through them are enabled.
+    pub halves: [Tables; 2],
+}
+
+impl Context {
+    /// What `cd` means to a stream.
+    pub fn new(cd: Cd, ste: Ste, world: World, features: &Features) -> Self {
+        let halves = [false, true].map(|upper| Tables::stage1(cd, upper, features).unwrap_or_default());
+        Self { cd, legal: config::cd_legal(cd, ste, world, features), halves }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct CdEntry {
+struct StreamEntry {
+    sid: u32,
+    stream: Stream,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ContextEntry {
     sid: u32,
     ssid: u32,
-    cd: Cd,
-    legal: bool,
+    context: Context,
 }
 
 /// Both arrays. What was fetched is kept whatever it says, with the verdict on its legality.
 #[derive(Clone, Debug)]
 pub struct ConfigCache {
-    streams: Assoc<SteEntry>,
-    contexts: Assoc<CdEntry>,
+    streams: Assoc<StreamEntry>,
+    contexts: Assoc<ContextEntry>,
 }
 
 impl ConfigCache {
@@ -33,24 +71,34 @@ impl ConfigCache {
         Self { streams: Assoc::new(streams), contexts: Assoc::new(contexts) }
     }
 
-    /// The STE of a stream and whether it is legal.
-    pub fn ste(&self, sid: u32) -> Option<(Ste, bool)> {
-        self.streams.find(sid.into(), |e| e.sid == sid).map(|e| (e.ste, e.legal))
+    /// The STE of a stream.
+    pub fn stream(&self, sid: u32) -> Option<&Stream> {
+        self.streams.find(sid.into(), |e| e.sid == sid).map(|e| &e.stream)
+    }
+
+    /// Whether the STE of another stream has the VMID of this one and other stage-2 tables.
+    pub fn contradicts(&self, sid: u32, stream: &Stream) -> bool {
+        let two = |stream: &Stream| stream.legal && stream.ste.config() & 6 == 6;
+        let other = |e: &StreamEntry| {
+            let of = &e.stream;
+            e.sid != sid && two(of) && of.ste.s2vmid() == stream.ste.s2vmid() && of.stage2 != stream.stage2
+        };
+        two(stream) && self.streams.any(other)
     }
 
     /// Keeps an STE.
-    pub fn insert_ste(&mut self, sid: u32, ste: Ste, legal: bool) {
-        self.streams.insert(sid.into(), SteEntry { sid, ste, legal }, |e| e.sid == sid);
+    pub fn insert_stream(&mut self, sid: u32, stream: Stream) {
+        self.streams.insert(sid.into(), StreamEntry { sid, stream }, |e| e.sid == sid);
     }
 
-    /// A CD and whether it is legal.
-    pub fn cd(&self, sid: u32, ssid: u32) -> Option<(Cd, bool)> {
-        self.contexts.find((sid ^ ssid).into(), |e| e.sid == sid && e.ssid == ssid).map(|e| (e.cd, e.legal))
+    /// A CD.
+    pub fn context(&self, sid: u32, ssid: u32) -> Option<&Context> {
+        self.contexts.find((sid ^ ssid).into(), |e| e.sid == sid && e.ssid == ssid).map(|e| &e.context)
     }
 
     /// Keeps a CD.
-    pub fn insert_cd(&mut self, sid: u32, ssid: u32, cd: Cd, legal: bool) {
-        let entry = CdEntry { sid, ssid, cd, legal };
+    pub fn insert_context(&mut self, sid: u32, ssid: u32, context: Context) {
+        let entry = ContextEntry { sid, ssid, context };
         self.contexts.insert((sid ^ ssid).into(), entry, |e| e.sid == sid && e.ssid == ssid);
     }
 
@@ -80,10 +128,12 @@ impl ConfigCache {
 
 #[cfg(test)]
 mod test {
+    use super::super::features::IdrProfile;
     use super::*;
 
     #[test]
     fn invalidation() {
+        let features = Features::new(IdrProfile::STANDARD).expect("a profile");
         for (scope, streams, contexts) in [
             (Scope::Streams { first: 2, last: 2 }, vec![1, 3], vec![(1, 0), (1, 5), (3, 0), (3, 5)]),
             (Scope::Streams { first: 2, last: 3 }, vec![1], vec![(1, 0), (1, 5)]),
@@ -97,15 +147,17 @@ mod test {
         ] {
             let mut cache = ConfigCache::new(Shape::new(16, 4), Shape::new(16, 4));
             for sid in 1..=3 {
-                cache.insert_ste(sid, Ste::default(), true);
+                cache.insert_stream(sid, Stream::new(Ste::default(), &features));
                 for ssid in [0, 5] {
-                    cache.insert_cd(sid, ssid, Cd::default(), false);
+                    let context = Context::new(Cd::default(), Ste::default(), World::El1, &features);
+                    cache.insert_context(sid, ssid, context);
                 }
             }
             cache.invalidate(&scope);
-            let left: Vec<_> = (1..=3).filter(|&sid| cache.ste(sid).is_some()).collect();
+            let left: Vec<_> = (1..=3).filter(|&sid| cache.stream(sid).is_some()).collect();
             let pairs = (1..=3).flat_map(|sid| [(sid, 0), (sid, 5)]);
-            let left_contexts: Vec<_> = pairs.filter(|&(sid, ssid)| cache.cd(sid, ssid).is_some()).collect();
+            let left_contexts: Vec<_> =
+                pairs.filter(|&(sid, ssid)| cache.context(sid, ssid).is_some()).collect();
             assert_eq!((left, left_contexts), (streams, contexts), "{scope:?}");
         }
     }

@@ -15,6 +15,13 @@ pub trait TableMemory {
     /// # Errors
     /// Nothing answers there.
     fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort>;
+    /// Reads eight bytes, aligned to as many, as a little-endian word.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    fn word(&mut self, addr: PhysAddr) -> Result<u64, Abort> {
+        self.read(addr, 8).map(|data| data.value())
+    }
     /// Replaces the word at `addr` by `new` in a single atomic access if it is `expected`; returns what it was.
     ///
     /// # Errors
@@ -38,11 +45,9 @@ pub fn translate_at_once(
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    let mut rest = None;
-    match (Translation::begun(request, control, caches, &mut rest), &mut rest) {
-        (Some(outcome), _) => (outcome, false),
-        (None, Some(translation)) => carry(translation, control, caches, memory, |_, _, _| ()),
-        (None, None) => unreachable!("without an outcome there is a translation"),
+    match Translation::in_micro(&request, control, caches) {
+        Some(outcome) => (outcome, false),
+        None => carry(&mut Translation::after_micro(request, control), control, caches, memory),
     }
 }
 
@@ -53,7 +58,7 @@ pub fn translate_now(
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> Outcome {
-    carry(translation, control, caches, memory, |_, _, _| ()).0
+    carry(translation, control, caches, memory).0
 }
 
 /// As [`translate_at_once`], with somebody who looks at every step and at the lookups so far.
@@ -61,23 +66,14 @@ pub fn translate_observed(
     request: Request,
     control: &Control,
     caches: &mut Caches,
-    memory: impl TableMemory,
-    observe: impl FnMut(&Translation, &Step, &CacheStats),
-) -> (Outcome, bool) {
-    carry(&mut Translation::new(request), control, caches, memory, observe)
-}
-
-fn carry(
-    translation: &mut Translation,
-    control: &Control,
-    caches: &mut Caches,
     mut memory: impl TableMemory,
     mut observe: impl FnMut(&Translation, &Step, &CacheStats),
 ) -> (Outcome, bool) {
+    let mut translation = Translation::new(request);
     let (mut input, mut missed) = (Input::Go, false);
     loop {
         let step = translation.resume(control, caches, input);
-        observe(translation, &step, &caches.stats);
+        observe(&translation, &step, &caches.stats);
         missed |= step.is_beyond_tlbs();
         input = match step {
             Step::Lookup(_) => Input::Go,
@@ -86,6 +82,36 @@ fn carry(
                 Input::Data(memory.compare_swap(addr, expected, new).map(Data::u64))
             }
             Step::Done(outcome) => return (outcome, missed),
+        };
+    }
+}
+
+fn carry(
+    translation: &mut Translation,
+    control: &Control,
+    caches: &mut Caches,
+    mut memory: impl TableMemory,
+) -> (Outcome, bool) {
+    let (mut step, mut missed) = (translation.go(control, caches), false);
+    loop {
+        missed |= step.is_beyond_tlbs();
+        step = match step {
+            Step::Read { addr, len: 8 } => {
+                let word = memory.word(addr);
+                let word = translation.follow(control, caches, word, |addr| memory.word(addr));
+                translation.word(control, caches, word)
+            }
+            Step::Lookup(_) => translation.go(control, caches),
+            Step::Read { addr, len } => {
+                translation.structure(control, caches, &memory.read(addr, len.into()))
+            }
+            Step::CompareSwap { addr, expected, new } => {
+                translation.word(control, caches, memory.compare_swap(addr, expected, new))
+            }
+            Step::Done(outcome) => {
+                translation.ended();
+                return (outcome, missed | translation.missed());
+            }
         };
     }
 }

@@ -18,10 +18,10 @@ pub struct MicroEntry {
     pub ssid: Option<u32>,
     /// Which context descriptor that led to.
     pub context: u32,
-    /// The input address as requested has these bits equal to `upper`: all above the entry's size that are not ignored.
+    /// The input address as requested is equal to this in the bits of `mask`.
     pub upper: u64,
-    /// Bits `[63:56]` of the input address are ignored.
-    pub top_byte_ignored: bool,
+    /// All bits above the entry's size that are not ignored.
+    pub mask: u64,
     /// STE.PRIVCFG, or 0.
     pub privcfg: u8,
     /// STE.INSTCFG, or 0.
@@ -43,9 +43,7 @@ impl MicroEntry {
     }
 
     fn matches(&self, sid: u32, ssid: Option<u32>, addr: u64) -> bool {
-        let differ = addr ^ self.upper;
-        let differ = if self.top_byte_ignored { differ << 8 >> 8 } else { differ };
-        differ >> self.entry.bits == 0 && self.sid == sid && self.ssid == ssid
+        (addr ^ self.upper) & self.mask == 0 && self.sid == sid && self.ssid == ssid
     }
 }
 
@@ -59,6 +57,12 @@ impl MicroTlb {
     /// An empty one; always fully associative.
     pub fn new(entries: usize) -> Self {
         Self { array: Assoc::new(Shape::new(entries, 0)) }
+    }
+
+    /// Whether there is a place for anything.
+    #[inline]
+    pub fn keeps(&self) -> bool {
+        self.array.sets() != 0
     }
 
     /// The translation of a request, if it is here and permits it.

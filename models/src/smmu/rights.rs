@@ -105,27 +105,34 @@ impl Access {
 
 /// Restrictions collected from table descriptors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hierarchy {
-    /// No unprivileged access.
-    pub no_user: bool,
-    /// No writes.
-    pub no_write: bool,
-    /// UXNTable, or XNTable of EL2.
-    pub uxn: bool,
-    /// PXNTable.
-    pub pxn: bool,
-}
+pub struct Hierarchy(Table);
 
 impl Hierarchy {
     /// With the restrictions of one more table descriptor.
     #[must_use]
+    #[inline]
     pub const fn under(self, table: Table) -> Self {
-        Self {
-            no_user: self.no_user || table.aptable() & 1 != 0,
-            no_write: self.no_write || table.aptable() & 2 != 0,
-            uxn: self.uxn || table.uxntable(),
-            pxn: self.pxn || table.pxntable(),
-        }
+        Self(self.0.with_restrictions(self.0.restrictions() | table.restrictions()))
+    }
+
+    /// No unprivileged access.
+    pub const fn no_user(self) -> bool {
+        self.0.aptable() & 1 != 0
+    }
+
+    /// No writes.
+    pub const fn no_write(self) -> bool {
+        self.0.aptable() & 2 != 0
+    }
+
+    /// UXNTable, or XNTable of EL2.
+    pub const fn uxn(self) -> bool {
+        self.0.uxntable()
+    }
+
+    /// PXNTable.
+    pub const fn pxn(self) -> bool {
+        self.0.pxntable()
     }
 }
 
@@ -142,14 +149,14 @@ pub struct Stage1Rules {
 
 /// Permissions of a stage-1 leaf.
 pub const fn stage1(leaf: Leaf1, hierarchy: Hierarchy, rules: Stage1Rules) -> Rights {
-    let writable = leaf.ap() & 2 == 0 && !hierarchy.no_write;
-    let uxn = leaf.uxn() || hierarchy.uxn;
+    let writable = leaf.ap() & 2 == 0 && !hierarchy.no_write();
+    let uxn = leaf.uxn() || hierarchy.uxn();
     if rules.el2 {
         let all = (true, writable, !(uxn || rules.wxn && writable));
         return Rights::new(all, all);
     }
-    let user = leaf.ap() & 1 != 0 && !hierarchy.no_user;
-    let pxn = leaf.pxn() || hierarchy.pxn;
+    let user = leaf.ap() & 1 != 0 && !hierarchy.no_user();
+    let pxn = leaf.pxn() || hierarchy.pxn();
     let user_writable = user && writable;
     let data = !(rules.pan && user);
     Rights::new(

@@ -43,6 +43,8 @@ pub enum Input {
     /// After a [`Step::Read`]: exactly as many bytes as were asked for. After a [`Step::CompareSwap`]: the eight bytes that
     /// were found.
     Data(Result<Data, Abort>),
+    /// In place of eight bytes of [`Input::Data`]: the word that they are, little-endian.
+    Word(Result<u64, Abort>),
 }
 
 /// What a translation wants next.

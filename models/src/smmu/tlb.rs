@@ -118,6 +118,12 @@ impl Tlb {
         None
     }
 
+    /// Whether there is a place for anything.
+    #[inline]
+    pub fn keeps(&self) -> bool {
+        self.array.sets() != 0
+    }
+
     /// Adds a translation, in place of an older one of the same region.
     pub fn insert(&mut self, entry: Entry) {
         if self.array.sets() == 0 {

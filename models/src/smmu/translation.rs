@@ -14,11 +14,12 @@ mod ends;
 mod operation;
 mod stages;
 
-use spec::smmu::{Cd, EventNumber, EventRecord, Ste};
+use spec::smmu::{EventNumber, EventRecord};
 
 use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
+use super::config_cache::{Context, Stream};
 use super::control::Control;
 use super::fault::{Purpose, with_access};
 use super::features::Features;
@@ -29,6 +30,7 @@ use super::scope::{AsidMatch, Kind, Scope, TAG_BITS, Tag, TlbScope, World};
 use super::step::{AtsAnswer, Input, Outcome, Step, Unit};
 use super::tlb::Entry;
 use super::walk_cache::TableEntry;
+use crate::bus::{Abort, Data};
 
 /// What the next input is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ struct Walk {
 }
 
 impl Walk {
+    #[inline]
     const fn descriptor(&self, input: u64) -> u64 {
         self.tables.descriptor(self.table, self.level, input)
     }
@@ -75,6 +78,13 @@ impl Walk {
         self.level = entry.level + 1;
         self.table = entry.table;
         self.hierarchy = entry.hierarchy;
+    }
+
+    /// The table descriptor found here, for `input`.
+    const fn entry(&self, tag: Tag, input: u64, table: u64) -> TableEntry {
+        let Self { tables, level, hierarchy, .. } = *self;
+        let input = input & low_mask(TAG_BITS) & !low_mask(self.bits());
+        TableEntry { tag, input, granule: tables.granule, level, table, hierarchy }
     }
 
     /// log2 of what the present descriptor covers.
@@ -133,11 +143,11 @@ pub struct Translation {
     may_span: bool,
     /// After the overrides of the STE.
     access: Access,
-    ste: Ste,
-    cd: Cd,
+    stream: Stream,
+    context: Context,
     world: World,
     /// Index of the context descriptor in use.
-    context: u32,
+    index: u32,
     stage2: bool,
     tag: Tag,
     one: Walk,
@@ -152,6 +162,10 @@ pub struct Translation {
     /// What is being written into the descriptors that `one` and `two` stand at.
     updates: [Update; 2],
     lost_updates: u8,
+    /// Nobody is interested in how long lookups take: once the configuration is there, they are no steps.
+    at_once: bool,
+    /// One that would have been a step was beyond the TLBs.
+    missed: bool,
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
@@ -164,6 +178,11 @@ fn access_of(request: &Request) -> Access {
         privileged: request.privileged,
     };
     access.overridden(0, 0)
+}
+
+/// Whether a request asks the micro TLB first.
+fn asks_micro(request: &Request, control: &Control) -> bool {
+    control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
 }
 
 /// What the micro TLB knows about an ordinary request.
@@ -197,10 +216,10 @@ impl Translation {
             may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
-            ste: Ste::default(),
-            cd: Cd::default(),
+            stream: Stream::default(),
+            context: Context::default(),
             world: World::El1,
-            context: 0,
+            index: 0,
             stage2: false,
             tag: Tag::default(),
             one: Walk::default(),
@@ -211,25 +230,27 @@ impl Translation {
             fetch: 0,
             updates: [Update::default(); 2],
             lost_updates: 0,
+            at_once: false,
+            missed: false,
         }
     }
 
-    /// A transaction that has just arrived, with the first two steps already taken: its outcome if they are all, else `None`
-    /// and the translation in `rest`. A hit in the micro TLB needs nothing of a [`Translation`].
+    /// The first two steps of an ordinary transaction, if they are all: a hit in the micro TLB needs nothing of a
+    /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
     #[inline]
-    pub fn begun(
-        request: Request,
-        control: &Control,
-        caches: &mut Caches,
-        rest: &mut Option<Self>,
-    ) -> Option<Outcome> {
-        let ordinary = control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported;
-        if ordinary && let Some(outcome) = ask_micro(&request, access_of(&request), caches) {
-            return Some(outcome);
+    pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
+        if asks_micro(request, control) { ask_micro(request, access_of(request), caches) } else { None }
+    }
+
+    /// A transaction of which [`Translation::in_micro`] does not know the outcome.
+    pub(super) fn after_micro(request: Request, control: &Control) -> Self {
+        let asked = asks_micro(&request, control);
+        let mut translation = Self::new(request);
+        translation.at_once = true;
+        if asked {
+            translation.state = State::Stream;
         }
-        let state = if ordinary { State::Stream } else { State::Begin };
-        *rest = Some(Self { state, ..Self::new(request) });
-        None
+        translation
     }
 
     /// What is being translated.
@@ -259,28 +280,69 @@ impl Translation {
 
     /// Takes one step. Panics if `input` is not what the last step asked for.
     pub fn resume(&mut self, control: &Control, caches: &mut Caches, input: Input) -> Step {
-        let step = match (self.state, input) {
-            (State::Begin, Input::Go) => self.begin(control),
-            (State::Micro, Input::Go) => self.micro(caches),
-            (State::Stream, Input::Go) => self.stream(control, caches),
-            (State::Main, Input::Go) => self.main(control, caches),
-            (State::Probe1, Input::Go) => self.probe1(caches),
-            (State::Ipa, Input::Go) => self.ipa_cache(control, caches),
-            (State::Probe2, Input::Go) => self.probe2(caches),
-            (State::L1Std, Input::Data(data)) => self.l1std(control, caches, data),
-            (State::Ste, Input::Data(data)) => self.ste(control, caches, data),
-            (State::L1Cd, Input::Data(data)) => self.l1cd(control, data),
-            (State::Cd, Input::Data(data)) => self.cd(control, caches, data),
-            (State::Descriptor1, Input::Data(data)) => self.descriptor1(control, caches, data),
-            (State::Descriptor2, Input::Data(data)) => self.descriptor2(control, caches, data),
-            (State::Update1, Input::Data(data)) => self.updated1(control, caches, data),
-            (State::Update2, Input::Data(data)) => self.updated2(control, caches, data),
-            (state, input) => panic!("{input:?} is no answer in state {state:?}"),
+        let step = match input {
+            Input::Go => self.go(control, caches),
+            Input::Data(data) if matches!(self.state, State::Ste | State::Cd) => {
+                self.structure(control, caches, &data)
+            }
+            Input::Data(data) => self.word(control, caches, data.map(|data| data.value())),
+            Input::Word(word) => self.word(control, caches, word),
         };
         if matches!(step, Step::Done(_)) {
-            self.state = State::Ended;
+            self.ended();
         }
         step
+    }
+
+    /// Whether a lookup that was no step was beyond the TLBs.
+    pub(super) const fn missed(&self) -> bool {
+        self.missed
+    }
+
+    /// The last step was [`Step::Done`].
+    pub(super) const fn ended(&mut self) {
+        self.state = State::Ended;
+    }
+
+    /// [`Translation::resume`] at the start or after a [`Step::Lookup`].
+    pub(super) fn go(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        match self.state {
+            State::Begin => self.begin(control),
+            State::Micro => self.micro(caches),
+            State::Stream => self.stream(control, caches),
+            State::Main => self.main(control, caches),
+            State::Probe1 => self.probe1(control, caches),
+            State::Ipa => self.ipa_cache(control, caches),
+            State::Probe2 => self.probe2(caches),
+            state => panic!("{:?} is no answer in state {state:?}", Input::Go),
+        }
+    }
+
+    /// [`Translation::resume`] with eight bytes from memory.
+    pub(super) fn word(&mut self, control: &Control, caches: &mut Caches, word: Result<u64, Abort>) -> Step {
+        match self.state {
+            State::Descriptor1 => self.descriptor1(control, caches, word),
+            State::Descriptor2 => self.descriptor2(control, caches, word),
+            State::Update1 => self.updated1(control, caches, word),
+            State::Update2 => self.updated2(control, caches, word),
+            State::L1Std => self.l1std(control, caches, word),
+            State::L1Cd => self.l1cd(control, caches, word),
+            state => panic!("{:?} is no answer in state {state:?}", Input::Word(word)),
+        }
+    }
+
+    /// [`Translation::resume`] with 64 bytes from memory.
+    pub(super) fn structure(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        data: &Result<Data, Abort>,
+    ) -> Step {
+        match self.state {
+            State::Ste => self.ste(control, caches, data),
+            State::Cd => self.cd(control, caches, data),
+            state => panic!("{data:?} is no answer in state {state:?}"),
+        }
     }
 
     /// Whether what this translation has read so far, or is reading now, may be outdated by an invalidation that is
@@ -294,7 +356,7 @@ impl Translation {
         };
         match scope {
             Scope::Streams { .. } => scope.covers_stream(self.request.sid),
-            Scope::Contexts { .. } => configured && scope.covers_context(self.request.sid, self.context),
+            Scope::Contexts { .. } => configured && scope.covers_context(self.request.sid, self.index),
             Scope::Translations(scope) => configured && self.uses(scope),
         }
     }

@@ -29,6 +29,7 @@ pub enum Descriptor {
 }
 
 /// Decodes the descriptor `raw`, as read from memory, at `level`. `oas` in bits.
+#[inline]
 pub const fn decode(raw: u64, tables: &Tables, level: u8, oas: u8) -> Descriptor {
     let raw = if tables.big_endian { raw.swap_bytes() } else { raw };
     let (table, leaf) = (Table([raw]), Leaf1([raw]));

@@ -59,11 +59,21 @@ impl WalkCache {
         Self { arrays: shapes.map(|levels| levels.map(Assoc::new)) }
     }
 
+    /// Whether there is a place for the table descriptors of a stage and level.
+    #[inline]
+    pub fn keeps(&self, kind: Kind, level: u8) -> bool {
+        self.arrays[stage(kind)][usize::from(level)].sets() != 0
+    }
+
     /// The table descriptor of `level` that covers `addr`.
     pub fn lookup(&self, tag: &Tag, granule: Granule, level: u8, addr: u64) -> Option<&TableEntry> {
+        let array = &self.arrays[stage(tag.kind)][usize::from(level)];
+        if array.is_empty() {
+            return None;
+        }
         let addr = addr & low_mask(TAG_BITS);
         let bits = granule.shift(level);
-        self.arrays[stage(tag.kind)][usize::from(level)].find(addr >> bits, |e| {
+        array.find(addr >> bits, |e| {
             (addr ^ e.input) >> bits == 0 && e.granule == granule && same_owner(&e.tag, tag)
         })
     }

@@ -27,6 +27,8 @@ crate::layout! {
         aptable[62:61],
         /// Non-secure below.
         nstable[63],
+        /// All that restricts what is below: `pxntable`, `uxntable` and `aptable`, lowest bit first.
+        restrictions[62:59],
     }
 }
 
@@ -113,7 +115,7 @@ mod test {
 
     #[test]
     fn tables_are_sound() {
-        check_layout::<Table>(&["next16k", "next64k", "next64k_hi"]);
+        check_layout::<Table>(&["next16k", "next64k", "next64k_hi", "restrictions"]);
         check_layout::<Leaf1>(&["oa_hi", "nt"]);
         check_layout::<Leaf2>(&["oa_hi", "nt"]);
     }

@@ -6,12 +6,13 @@ use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
-use super::super::config::{self, ContextPlace, Tables};
+use super::super::config::{self, ContextPlace};
+use super::super::config_cache::{Context, Stream};
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
 use super::super::granule::low_mask;
-use super::super::lint;
+use super::super::lint::{self, Lint, Lints};
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
@@ -72,9 +73,9 @@ impl Translation {
 
     pub(super) fn stream(&mut self, control: &Control, caches: &mut Caches) -> Step {
         let sid = self.request.sid;
-        if let Some((ste, legal)) = caches.stats.streams.count(caches.config.ste(sid)) {
-            self.ste = ste;
-            return self.configured(control, caches, legal);
+        if let Some(stream) = caches.stats.streams.count(caches.config.stream(sid)) {
+            self.stream = *stream;
+            return self.configured(control, caches);
         }
         if u64::from(sid) >> control.stream_bits() != 0 {
             return self.unknown_stream(control);
@@ -94,14 +95,9 @@ impl Translation {
         self.fetch_failed(control, EventNumber::F_STE_FETCH)
     }
 
-    pub(super) fn l1std(
-        &mut self,
-        control: &Control,
-        caches: &mut Caches,
-        data: Result<Data, Abort>,
-    ) -> Step {
-        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
-        let l1 = L1Std([data.value()]);
+    pub(super) fn l1std(&mut self, control: &Control, caches: &mut Caches, word: Result<u64, Abort>) -> Step {
+        let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
+        let l1 = L1Std([word]);
         let split = control.split().unwrap_or(6);
         caches.lints.add(lint::of_l1std(l1, split));
         let span = l1.span() as u8;
@@ -113,23 +109,24 @@ impl Translation {
         self.read_stream(control, State::Ste, array + index * 64)
     }
 
-    pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+    pub(super) fn ste(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
-        self.ste = Ste::from_bytes(data.bytes());
-        let legal = config::ste_legal(self.ste, &control.features);
-        if legal {
-            caches.lints.add(lint::of_ste(self.ste, &control.features));
+        self.stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
+        if self.stream.legal {
+            caches.lints.add(lint::of_ste(self.stream.ste, &control.features));
+            let contradicts = caches.config.contradicts(self.request.sid, &self.stream);
+            caches.lints.add(Lints::when(contradicts, Lint::SharedVmid));
         }
         if self.may_fill {
-            caches.config.insert_ste(self.request.sid, self.ste, legal);
+            caches.config.insert_stream(self.request.sid, self.stream);
         }
-        self.configured(control, caches, legal)
+        self.configured(control, caches)
     }
 
     /// The STE is here.
-    pub(super) fn configured(&mut self, control: &Control, caches: &mut Caches, legal: bool) -> Step {
-        let (ste, features) = (self.ste, &control.features);
-        if !legal {
+    fn configured(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        let (ste, features) = (self.stream.ste, &control.features);
+        if !self.stream.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_STE));
         }
         if self.request.kind == RequestKind::PageRequest {
@@ -142,11 +139,11 @@ impl Translation {
         if mode < mode::BYPASS {
             return self.silent();
         }
-        let eats = config::effective_eats(ste, control);
+        let eats = || config::effective_eats(ste, control);
         match self.request.kind {
-            RequestKind::AtsRequest { .. } if eats == 0 => return self.unsupported(control),
-            RequestKind::AtsTranslated if eats == 0 => return self.forbidden(control),
-            RequestKind::AtsTranslated if eats == config::EATS_FULL => {
+            RequestKind::AtsRequest { .. } if eats() == 0 => return self.unsupported(control),
+            RequestKind::AtsTranslated if eats() == 0 => return self.forbidden(control),
+            RequestKind::AtsTranslated if eats() == config::EATS_FULL => {
                 return self.pass(control, Overrides::NONE);
             }
             // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
@@ -162,15 +159,13 @@ impl Translation {
         self.stage2 = mode & 2 != 0;
         self.tag.world = self.world;
         self.tag.vmid = config::vmid(ste, self.world, features);
-        if self.stage2 {
-            self.two.tables = Tables::stage2(ste, features).expect("a legal STE");
-        }
+        self.two.tables = self.stream.stage2;
         let skips = self.request.kind == RequestKind::AtsTranslated || self.is_intermediate();
         match self.substream(control, mode & 1 != 0 && !skips) {
             Err(fault) => fault,
-            Ok(None) => self.without_stage1(features, mode),
-            Ok(Some(context)) => {
-                self.context = context;
+            Ok(None) => self.without_stage1(control, caches, mode),
+            Ok(Some(index)) => {
+                self.index = index;
                 self.find_context(control, caches)
             }
         }
@@ -182,15 +177,15 @@ impl Translation {
             let event = EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid);
             Err(self.refuse(control, event))
         };
-        let bits = config::context_bits(self.ste, &control.features);
+        let bits = config::context_bits(self.stream.ste, &control.features);
         let ssid = self.request.ssid.filter(|_| self.request.kind != RequestKind::AtsTranslated);
         match ssid {
             Some(ssid) if !stage1 || bits == 0 || ssid >> bits != 0 => Err(self.bad_substream(control)),
-            Some(0) if self.ste.s1dss() == 2 => disabled(),
+            Some(0) if self.stream.ste.s1dss() == 2 => disabled(),
             Some(ssid) => Ok(Some(ssid)),
             None if !stage1 => Ok(None),
             None if bits == 0 => Ok(Some(0)),
-            None => match self.ste.s1dss() {
+            None => match self.stream.ste.s1dss() {
                 1 => Ok(None),
                 2 => Ok(Some(0)),
                 _ => disabled(),
@@ -203,34 +198,41 @@ impl Translation {
         self.refuse(control, event.with_ssid(self.request.ssid.unwrap_or(0).into()))
     }
 
-    pub(super) fn without_stage1(&mut self, features: &Features, mode: u64) -> Step {
+    pub(super) fn without_stage1(&mut self, control: &Control, caches: &mut Caches, mode: u64) -> Step {
+        let features = &control.features;
         // IAS equals OAS where only AArch64 tables exist, so one limit serves both kinds of bypass.
         if !features.reaches(self.request.addr) {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
         if mode & 2 == 0 || self.is_virtual_only() {
-            return done(self.identity(features, Overrides::of_stream(self.ste)));
+            return done(self.identity(features, Overrides::of_stream(self.stream.ste)));
         }
         self.tag.kind = Kind::Ipa;
-        self.consult_main()
+        self.consult_main(control, caches)
     }
 
     pub(super) fn find_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
-        let cached = caches.config.cd(self.request.sid, self.context);
-        if let Some((cd, legal)) = caches.stats.contexts.count(cached) {
-            self.cd = cd;
-            return self.in_context(control, legal);
+        let cached = caches.config.context(self.request.sid, self.index);
+        if let Some(context) = caches.stats.contexts.count(cached) {
+            self.context = *context;
+            return self.in_context(control, caches);
         }
-        match config::context_place(self.ste, self.context, &control.features) {
-            ContextPlace::Cd(addr) => self.fetch_for(Purpose::Cd, addr),
-            ContextPlace::L1Cd(addr) => self.fetch_for(Purpose::L1Cd, addr),
+        match config::context_place(self.stream.ste, self.index, &control.features) {
+            ContextPlace::Cd(addr) => self.fetch_for(control, caches, Purpose::Cd, addr),
+            ContextPlace::L1Cd(addr) => self.fetch_for(control, caches, Purpose::L1Cd, addr),
         }
     }
 
     /// Reads a structure or a stage-1 descriptor, through stage 2 if there is one.
-    pub(super) fn fetch_for(&mut self, purpose: Purpose, addr: u64) -> Step {
+    pub(super) fn fetch_for(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        purpose: Purpose,
+        addr: u64,
+    ) -> Step {
         if self.stage2 {
-            return self.ask_stage2(purpose, addr);
+            return self.ask_stage2(control, caches, purpose, addr);
         }
         self.read_for(purpose, addr)
     }
@@ -245,28 +247,28 @@ impl Translation {
         }
     }
 
-    pub(super) fn l1cd(&mut self, control: &Control, data: Result<Data, Abort>) -> Step {
-        let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
-        let (l1, features) = (L1Cd([data.value()]), &control.features);
+    pub(super) fn l1cd(&mut self, control: &Control, caches: &mut Caches, word: Result<u64, Abort>) -> Step {
+        let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
+        let (l1, features) = (L1Cd([word]), &control.features);
         if !l1.v() || !features.reaches(l1.l2ptr()) {
             return self.bad_substream(control);
         }
-        let split = config::context_split(self.ste, features).expect("a level-1 descriptor was read");
+        let split = config::context_split(self.stream.ste, features).expect("a level-1 descriptor was read");
         let leaf = l1.l2ptr() & !low_mask(split + 6);
-        self.fetch_for(Purpose::Cd, leaf + (u64::from(self.context) & low_mask(split)) * 64)
+        self.fetch_for(control, caches, Purpose::Cd, leaf + (u64::from(self.index) & low_mask(split)) * 64)
     }
 
-    pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: Result<Data, Abort>) -> Step {
+    pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_CD_FETCH) };
-        self.cd = Cd::from_bytes(data.bytes());
-        let legal = config::cd_legal(self.cd, self.ste, self.world, &control.features);
-        if legal {
-            caches.lints.add(lint::of_cd(self.cd, self.world, &control.features));
+        let cd = Cd::from_bytes(data.bytes());
+        self.context = Context::new(cd, self.stream.ste, self.world, &control.features);
+        if self.context.legal {
+            caches.lints.add(lint::of_cd(cd, self.world, &control.features));
         }
         if self.may_fill {
-            caches.config.insert_cd(self.request.sid, self.context, self.cd, legal);
+            caches.config.insert_context(self.request.sid, self.index, self.context);
         }
-        self.in_context(control, legal)
+        self.in_context(control, caches)
     }
 
     /// Which half of the virtual addresses is used.
@@ -275,20 +277,21 @@ impl Translation {
     }
 
     pub(super) const fn top_byte_ignored(&self) -> bool {
-        if self.upper() { self.cd.tbi1() } else { self.cd.tbi0() }
+        if self.upper() { self.context.cd.tbi1() } else { self.context.cd.tbi0() }
     }
 
     pub(super) const fn e0pd(&self, features: &Features) -> bool {
-        let field = if self.upper() { self.cd.e0pd1() } else { self.cd.e0pd0() };
+        let field = if self.upper() { self.context.cd.e0pd1() } else { self.context.cd.e0pd0() };
         features.e0pd && field && !matches!(self.world, World::El2)
     }
 
     /// The CD is here.
-    pub(super) fn in_context(&mut self, control: &Control, legal: bool) -> Step {
-        if !legal {
+    fn in_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        if !self.context.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_CD));
         }
-        let (cd, upper) = (self.cd, self.upper());
+        let (cd, upper) = (self.context.cd, self.upper());
+        self.one.tables = self.context.halves[usize::from(upper)];
         let size = if upper { cd.t1sz() } else { cd.t0sz() };
         let addr = self.request.addr;
         // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.
@@ -300,6 +303,6 @@ impl Translation {
         let tagged = self.world != World::El2;
         self.tag.asid = if tagged { cd.asid() as u16 } else { 0 };
         self.tag.aset = tagged && cd.aset();
-        self.consult_main()
+        self.consult_main(control, caches)
     }
 }

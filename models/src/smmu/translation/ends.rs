@@ -13,34 +13,37 @@ use super::super::granule::low_mask;
 use super::super::micro_tlb::MicroEntry;
 use super::super::request::RequestKind;
 use super::super::rights::Rights;
-use super::super::scope::Kind;
+use super::super::scope::{Kind, TAG_BITS};
 use super::super::step::{AtsAnswer, Outcome, Step};
 use super::super::tlb::Entry;
 use super::{Translation, done};
 
 impl Translation {
-    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
+    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: &Entry) -> Step {
         if self.may_fill {
-            caches.main.insert(entry);
-            self.fill_micro(control, caches, &entry);
+            if caches.main.keeps() {
+                caches.main.insert(*entry);
+            }
+            self.fill_micro(control, caches, entry);
         }
-        self.finish(control, &entry, false, self.may_fill)
+        self.finish(control, entry, false, self.may_fill)
     }
 
     pub(super) fn fill_micro(&self, control: &Control, caches: &mut Caches, entry: &Entry) {
-        if !self.may_fill || self.request.kind != RequestKind::Ordinary {
+        if !self.may_fill || self.request.kind != RequestKind::Ordinary || !caches.micro.keeps() {
             return;
         }
+        let ignored = entry.tag.kind == Kind::Va && self.top_byte_ignored();
         let perms = control.features.attr_perms_ovr;
         let (overrides, incoming) = (self.overrides(&control.features), self.request.attributes);
         caches.micro.insert(MicroEntry {
             sid: self.request.sid,
             ssid: self.request.ssid,
-            context: self.context,
+            context: self.index,
             upper: self.request.addr & !low_mask(entry.bits),
-            top_byte_ignored: entry.tag.kind == Kind::Va && self.top_byte_ignored(),
-            privcfg: if perms { self.ste.privcfg() as u8 } else { 0 },
-            instcfg: if perms { self.ste.instcfg() as u8 } else { 0 },
+            mask: low_mask(if ignored { TAG_BITS } else { 64 }) & !low_mask(entry.bits),
+            privcfg: if perms { self.stream.ste.privcfg() as u8 } else { 0 },
+            instcfg: if perms { self.stream.ste.instcfg() as u8 } else { 0 },
             overrides,
             attributes: [incoming, entry.attributes.output(overrides.of(incoming))],
             entry: *entry,
@@ -50,7 +53,11 @@ impl Translation {
     /// What the stream makes of the memory attributes of this transaction.
     fn overrides(&self, features: &Features) -> Overrides {
         let translated = self.request.kind == RequestKind::AtsTranslated;
-        if features.attr_types_ovr && !translated { Overrides::of_stream(self.ste) } else { Overrides::NONE }
+        if features.attr_types_ovr && !translated {
+            Overrides::of_stream(self.stream.ste)
+        } else {
+            Overrides::NONE
+        }
     }
 
     pub(super) fn finish(&self, control: &Control, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
@@ -81,12 +88,12 @@ impl Translation {
     }
 
     pub(super) fn fault1(&self, number: EventNumber) -> Step {
-        self.fault(number, Stage::One, Manner::stage1(self.cd))
+        self.fault(number, Stage::One, Manner::stage1(self.context.cd))
     }
 
     pub(super) fn fault2(&self, number: EventNumber) -> Step {
         let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
-        self.fault(number, stage, Manner::stage2(self.ste))
+        self.fault(number, stage, Manner::stage2(self.stream.ste))
     }
 
     /// F_PERMISSION: an atomic that lacks only the read is reported as a read, and a table that cannot be read says so.

@@ -49,10 +49,10 @@ impl Translation {
     pub(super) fn inadmissible(&self, control: &Control) -> Option<Step> {
         let lookup = self.lookup()?;
         let features = &control.features;
-        let world = config::world(self.ste, control);
-        let mode = self.ste.config();
+        let world = config::world(self.stream.ste, control);
+        let mode = self.stream.ste.config();
         let is_tagged = features.s2p && world == World::El1 && mode & 4 != 0 && mode & 3 != 0;
-        let vmid = is_tagged.then(|| config::vmid(self.ste, world, features));
+        let vmid = is_tagged.then(|| config::vmid(self.stream.ste, world, features));
         if lookup.vmid.is_some() && lookup.vmid != vmid {
             return Some(self.refuse(control, self.about(EventNumber::C_BAD_STE)));
         }

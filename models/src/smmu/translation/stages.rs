@@ -1,11 +1,11 @@
 //! The walks of both stages, and the caches in front of them.
 
 use spec::smmu::EventNumber;
-use spec::smmu::descriptor::{Leaf1, Leaf2};
+use spec::smmu::descriptor::{Leaf1, Leaf2, Table};
 
 use super::super::attributes::{Attributes, LeafAttributes, Stage2};
 use super::super::caches::Caches;
-use super::super::config::{self, Tables};
+use super::super::config;
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::granule::low_mask;
@@ -15,19 +15,22 @@ use super::super::scope::{Kind, TAG_BITS, World};
 use super::super::step::{StageIndex, Step, Unit};
 use super::super::tlb::Entry;
 use super::super::walk::{self, Descriptor};
-use super::super::walk_cache::TableEntry;
 use super::{LOST_UPDATES_MAX, State, Translation, Update};
-use crate::bus::{Abort, Data};
+use crate::bus::{Abort, PhysAddr};
 
 impl Translation {
-    pub(super) fn consult_main(&mut self) -> Step {
+    pub(super) fn consult_main(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        if self.at_once {
+            return self.main(control, caches);
+        }
         self.state = State::Main;
         Step::Lookup(Unit::MainTlb)
     }
 
     /// Whether stage 1 answers a translation request alone.
     pub(super) fn split(&self) -> bool {
-        self.ste.eats() == config::EATS_SPLIT && matches!(self.request.kind, RequestKind::AtsRequest { .. })
+        self.stream.ste.eats() == config::EATS_SPLIT
+            && matches!(self.request.kind, RequestKind::AtsRequest { .. })
     }
 
     /// Whether these rights are enough to go on.
@@ -61,7 +64,7 @@ impl Translation {
     /// R and W of a translation completion.
     pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
         let p = self.access.privileged;
-        let instruction = self.ste.instcfg() == 3 && self.access.instruction;
+        let instruction = self.stream.ste.instcfg() == 3 && self.access.instruction;
         let read = if instruction { rights.execute(p) } else { rights.read(p) };
         let wanted = matches!(self.request.kind, RequestKind::AtsRequest { write: true });
         // A page that can only be written is granted to who asks for writes.
@@ -78,65 +81,74 @@ impl Translation {
             return self.finish(control, &entry, true, false);
         }
         if self.tag.kind == Kind::Ipa {
-            return self.ask_stage2(Purpose::Input, addr);
+            return self.ask_stage2(control, caches, Purpose::Input, addr);
         }
-        if config::walks_disabled(self.cd, self.upper(), self.world) {
+        if config::walks_disabled(self.context.cd, self.upper(), self.world) {
             return self.fault1(EventNumber::F_TRANSLATION);
         }
-        self.one.tables = Tables::stage1(self.cd, self.upper(), &control.features).expect("a legal CD");
         if self.one.tables.level == 3 {
             self.one.restart();
-            return self.read1();
+            return self.read1(control, caches);
         }
         self.one.level = 2;
-        self.probe(StageIndex::One)
+        self.seek1(control, caches)
     }
 
-    pub(super) fn probe(&mut self, stage: StageIndex) -> Step {
-        let (state, level) = match stage {
-            StageIndex::One => (State::Probe1, self.one.level),
-            StageIndex::Two => (State::Probe2, self.two.level),
-        };
-        self.state = state;
-        Step::Lookup(Unit::WalkCache { stage, level })
-    }
-
-    pub(super) fn probe1(&mut self, caches: &mut Caches) -> Step {
-        let (level, addr) = (self.one.level, self.request.addr);
-        let found = caches.walk.lookup(&self.tag, self.one.tables.granule, level, addr);
-        match caches.stats.walk[0][usize::from(level)].count(found) {
-            Some(entry) => self.one.below(entry),
-            None if level > self.one.tables.level => {
-                self.one.level -= 1;
-                return self.probe(StageIndex::One);
-            }
-            None => self.one.restart(),
+    /// Looks for a table descriptor of stage 1 at the present level.
+    #[inline]
+    fn seek1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        if self.at_once {
+            self.missed = true;
+            return self.probe1(control, caches);
         }
-        self.read1()
+        self.state = State::Probe1;
+        Step::Lookup(Unit::WalkCache { stage: StageIndex::One, level: self.one.level })
     }
 
-    pub(super) fn read1(&mut self) -> Step {
-        self.fetch_for(Purpose::Table, self.one.descriptor(self.request.addr))
+    pub(super) fn probe1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        loop {
+            let (level, addr) = (self.one.level, self.request.addr);
+            let found = caches.walk.lookup(&self.tag, self.one.tables.granule, level, addr);
+            match caches.stats.walk[0][usize::from(level)].count(found) {
+                Some(entry) => self.one.below(entry),
+                None if level > self.one.tables.level => {
+                    self.one.level -= 1;
+                    if self.at_once {
+                        continue;
+                    }
+                    return self.seek1(control, caches);
+                }
+                None => self.one.restart(),
+            }
+            return self.read1(control, caches);
+        }
+    }
+
+    pub(super) fn read1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+        self.fetch_for(control, caches, Purpose::Table, self.one.descriptor(self.request.addr))
     }
 
     pub(super) fn descriptor1(
         &mut self,
         control: &Control,
         caches: &mut Caches,
-        data: Result<Data, Abort>,
+        word: Result<u64, Abort>,
     ) -> Step {
-        let Ok(data) = data else { return self.walk_aborted(control, None) };
-        let (features, cd, addr) = (&control.features, self.cd, self.request.addr);
-        let (output, raw) = match walk::decode(data.value(), &self.one.tables, self.one.level, features.oas) {
-            Descriptor::Invalid => return self.fault1(EventNumber::F_TRANSLATION),
-            Descriptor::AddressSize => return self.fault1(EventNumber::F_ADDR_SIZE),
+        let Ok(word) = word else { return self.walk_aborted(control, None) };
+        match walk::decode(word, &self.one.tables, self.one.level, control.features.oas) {
+            Descriptor::Invalid => self.fault1(EventNumber::F_TRANSLATION),
+            Descriptor::AddressSize => self.fault1(EventNumber::F_ADDR_SIZE),
             Descriptor::Table { next, table } => {
-                self.one.hierarchy = self.one.hierarchy.under(table);
-                self.descend(caches, StageIndex::One, next);
-                return self.read1();
+                self.descend(caches, StageIndex::One, next, table);
+                self.read1(control, caches)
             }
-            Descriptor::Leaf { output, raw } => (output, Leaf1([raw])),
-        };
+            Descriptor::Leaf { output, raw } => self.at_leaf1(control, caches, output, Leaf1([raw])),
+        }
+    }
+
+    /// The walk of stage 1 has come to a leaf.
+    fn at_leaf1(&mut self, control: &Control, caches: &mut Caches, output: u64, raw: Leaf1) -> Step {
+        let (features, cd, addr) = (&control.features, self.context.cd, self.request.addr);
         if !raw.af() && !cd.ha() && !cd.affd() {
             return self.fault1(EventNumber::F_ACCESS);
         }
@@ -160,7 +172,7 @@ impl Translation {
             self.updates[0] = Update::of(raw.0[0], leaf.0[0], &self.one.tables);
             // The word that was read is where the outstanding access went.
             return match self.stage2 {
-                true => self.ask_stage2(Purpose::Update, self.one.descriptor(addr)),
+                true => self.ask_stage2(control, caches, Purpose::Update, self.one.descriptor(addr)),
                 false => self.compare_swap(StageIndex::One, self.fetch),
             };
         }
@@ -175,10 +187,10 @@ impl Translation {
             return self.finish(control, &self.leaf1, false, false);
         }
         if self.stage2 {
-            return self.ask_stage2(Purpose::Input, self.leaf1.translate(addr));
+            return self.ask_stage2(control, caches, Purpose::Input, self.leaf1.translate(addr));
         }
         let entry = self.leaf1;
-        self.complete(control, caches, entry)
+        self.complete(control, caches, &entry)
     }
 
     /// Changes the descriptor that a walk stands at.
@@ -192,63 +204,104 @@ impl Translation {
     }
 
     /// What a descriptor is after the attempt to change it.
-    fn found(&mut self, update: Update, data: Result<Data, Abort>) -> Result<Data, Abort> {
-        let data = data?;
-        if data.value() == update.expected {
-            return Ok(Data::u64(update.new));
+    fn found(&mut self, update: Update, word: Result<u64, Abort>) -> Result<u64, Abort> {
+        let word = word?;
+        if word == update.expected {
+            return Ok(update.new);
         }
         self.lost_updates += 1;
-        if self.lost_updates > LOST_UPDATES_MAX { Err(Abort) } else { Ok(data) }
+        if self.lost_updates > LOST_UPDATES_MAX { Err(Abort) } else { Ok(word) }
     }
 
     pub(super) fn updated1(
         &mut self,
         control: &Control,
         caches: &mut Caches,
-        data: Result<Data, Abort>,
+        word: Result<u64, Abort>,
     ) -> Step {
-        let data = self.found(self.updates[0], data);
-        self.descriptor1(control, caches, data)
+        let word = self.found(self.updates[0], word);
+        self.descriptor1(control, caches, word)
     }
 
     pub(super) fn updated2(
         &mut self,
         control: &Control,
         caches: &mut Caches,
-        data: Result<Data, Abort>,
+        word: Result<u64, Abort>,
     ) -> Step {
-        let data = self.found(self.updates[1], data);
-        self.descriptor2(control, caches, data)
+        let word = self.found(self.updates[1], word);
+        self.descriptor2(control, caches, word)
     }
 
-    /// Follows a table descriptor.
-    pub(super) fn descend(&mut self, caches: &mut Caches, stage: StageIndex, next: u64) {
-        let (tag, input, walk) = match stage {
-            StageIndex::One => (self.tag, self.request.addr, &mut self.one),
-            StageIndex::Two => (self.tag2(), self.ipa, &mut self.two),
+    /// Follows table descriptors from `word` on, as long as the next one is read by its physical address: what
+    /// [`Translation::word`] does one by one, without a step for each.
+    #[inline]
+    pub(in crate::smmu) fn follow(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        mut word: Result<u64, Abort>,
+        mut read: impl FnMut(PhysAddr) -> Result<u64, Abort>,
+    ) -> Result<u64, Abort> {
+        let stage = match self.state {
+            State::Descriptor1 if !self.stage2 => StageIndex::One,
+            State::Descriptor2 => StageIndex::Two,
+            _ => return word,
         };
-        if self.may_fill {
-            caches.walk.insert(TableEntry {
-                tag,
-                input: input & low_mask(TAG_BITS) & !low_mask(walk.bits()),
-                granule: walk.tables.granule,
-                level: walk.level,
-                table: next,
-                hierarchy: walk.hierarchy,
-            });
+        while let Ok(raw) = word {
+            let walk = if stage == StageIndex::One { &self.one } else { &self.two };
+            let decoded = walk::decode(raw, &walk.tables, walk.level, control.features.oas);
+            let Descriptor::Table { next, table } = decoded else { break };
+            self.descend(caches, stage, next, table);
+            self.fetch = match stage {
+                StageIndex::One => self.one.descriptor(self.request.addr),
+                StageIndex::Two => self.two.descriptor(self.ipa),
+            };
+            word = read(self.fetch);
         }
+        word
+    }
+
+    /// Goes to the table that a descriptor leads to. Only those of stage 1 restrict what is below.
+    #[inline]
+    fn descend(&mut self, caches: &mut Caches, stage: StageIndex, next: u64, table: Table) {
+        let (kind, walk) = match stage {
+            StageIndex::One => {
+                self.one.hierarchy = self.one.hierarchy.under(table);
+                (Kind::Va, &mut self.one)
+            }
+            StageIndex::Two => (Kind::Ipa, &mut self.two),
+        };
+        let above = *walk;
         walk.table = next;
         walk.level += 1;
+        if self.may_fill && caches.walk.keeps(kind, above.level) {
+            let (tag, input) = match stage {
+                StageIndex::One => (self.tag, self.request.addr),
+                StageIndex::Two => (self.tag2(), self.ipa),
+            };
+            caches.walk.insert(above.entry(tag, input, next));
+        }
     }
 
-    pub(super) fn ask_stage2(&mut self, purpose: Purpose, ipa: u64) -> Step {
+    pub(super) fn ask_stage2(
+        &mut self,
+        control: &Control,
+        caches: &mut Caches,
+        purpose: Purpose,
+        ipa: u64,
+    ) -> Step {
         self.purpose = purpose;
         self.ipa = ipa;
         if ipa >> self.two.tables.input_bits != 0 {
             return self.fault2(EventNumber::F_TRANSLATION);
         }
         if self.tag.kind == Kind::Ipa {
-            return self.walk2();
+            return self.walk2(caches);
+        }
+        if self.at_once {
+            self.missed = true;
+            return self.ipa_cache(control, caches);
         }
         self.state = State::Ipa;
         Step::Lookup(Unit::IpaCache)
@@ -260,31 +313,48 @@ impl Translation {
             found.filter(|e| self.suffices2(e) && (self.purpose != Purpose::Input || self.is_enough(e)));
         match caches.stats.ipa.count(found) {
             Some(entry) => self.after_stage2(control, caches, entry),
-            None => self.walk2(),
+            None => self.walk2(caches),
         }
     }
 
-    pub(super) fn walk2(&mut self) -> Step {
+    pub(super) fn walk2(&mut self, caches: &mut Caches) -> Step {
         if self.two.tables.level == 3 {
             self.two.restart();
             return self.read2();
         }
         self.two.level = 2;
-        self.probe(StageIndex::Two)
+        self.seek2(caches)
+    }
+
+    /// Looks for a table descriptor of stage 2 at the present level.
+    #[inline]
+    fn seek2(&mut self, caches: &mut Caches) -> Step {
+        if self.at_once {
+            self.missed = true;
+            return self.probe2(caches);
+        }
+        self.state = State::Probe2;
+        Step::Lookup(Unit::WalkCache { stage: StageIndex::Two, level: self.two.level })
     }
 
     pub(super) fn probe2(&mut self, caches: &mut Caches) -> Step {
-        let level = self.two.level;
-        let found = caches.walk.lookup(&self.tag2(), self.two.tables.granule, level, self.ipa);
-        match caches.stats.walk[1][usize::from(level)].count(found) {
-            Some(entry) => self.two.below(entry),
-            None if level > self.two.tables.level => {
-                self.two.level -= 1;
-                return self.probe(StageIndex::Two);
+        let tag = self.tag2();
+        loop {
+            let level = self.two.level;
+            let found = caches.walk.lookup(&tag, self.two.tables.granule, level, self.ipa);
+            match caches.stats.walk[1][usize::from(level)].count(found) {
+                Some(entry) => self.two.below(entry),
+                None if level > self.two.tables.level => {
+                    self.two.level -= 1;
+                    if self.at_once {
+                        continue;
+                    }
+                    return self.seek2(caches);
+                }
+                None => self.two.restart(),
             }
-            None => self.two.restart(),
+            return self.read2();
         }
-        self.read2()
     }
 
     pub(super) fn read2(&mut self) -> Step {
@@ -304,7 +374,7 @@ impl Translation {
             Purpose::Update => Access::UPDATE,
             Purpose::L1Cd | Purpose::Cd | Purpose::Table => Access::WALK,
         };
-        entry.rights.permits(walk) && !(entry.attributes.is_stage2_device() && self.ste.s2ptw())
+        entry.rights.permits(walk) && !(entry.attributes.is_stage2_device() && self.stream.ste.s2ptw())
     }
 
     /// Whether the page that stage 2 leads to becomes dirty.
@@ -322,20 +392,26 @@ impl Translation {
         &mut self,
         control: &Control,
         caches: &mut Caches,
-        data: Result<Data, Abort>,
+        word: Result<u64, Abort>,
     ) -> Step {
-        let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
-        let Ok(data) = data else { return self.walk_aborted(control, Some(stage)) };
-        let (features, ste) = (&control.features, self.ste);
-        let (output, raw) = match walk::decode(data.value(), &self.two.tables, self.two.level, features.oas) {
-            Descriptor::Invalid => return self.fault2(EventNumber::F_TRANSLATION),
-            Descriptor::AddressSize => return self.fault2(EventNumber::F_ADDR_SIZE),
-            Descriptor::Table { next, .. } => {
-                self.descend(caches, StageIndex::Two, next);
-                return self.read2();
-            }
-            Descriptor::Leaf { output, raw } => (output, Leaf2([raw])),
+        let Ok(word) = word else {
+            let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
+            return self.walk_aborted(control, Some(stage));
         };
+        match walk::decode(word, &self.two.tables, self.two.level, control.features.oas) {
+            Descriptor::Invalid => self.fault2(EventNumber::F_TRANSLATION),
+            Descriptor::AddressSize => self.fault2(EventNumber::F_ADDR_SIZE),
+            Descriptor::Table { next, table } => {
+                self.descend(caches, StageIndex::Two, next, table);
+                self.read2()
+            }
+            Descriptor::Leaf { output, raw } => self.at_leaf2(control, caches, output, Leaf2([raw])),
+        }
+    }
+
+    /// The walk of stage 2 has come to a leaf.
+    fn at_leaf2(&mut self, control: &Control, caches: &mut Caches, output: u64, raw: Leaf2) -> Step {
+        let (features, ste) = (&control.features, self.stream.ste);
         if !raw.af() && !ste.s2ha() && !ste.s2affd() {
             return self.fault2(EventNumber::F_ACCESS);
         }
@@ -356,6 +432,7 @@ impl Translation {
             ..self.two.leaf(self.tag2(), self.ipa, output, contiguous)
         };
         if !self.suffices2(&entry) {
+            let stage = Stage::Two { ipa: self.ipa, purpose: self.purpose };
             return self.denied(rights, stage, Manner::stage2(ste));
         }
         let leaf = leaf.with_af(leaf.af() || ste.s2ha());
@@ -363,7 +440,7 @@ impl Translation {
             self.updates[1] = Update::of(raw.0[0], leaf.0[0], &self.two.tables);
             return self.compare_swap(StageIndex::Two, self.fetch);
         }
-        if self.may_fill && self.tag.kind == Kind::Va {
+        if self.may_fill && self.tag.kind == Kind::Va && caches.ipa.keeps() {
             caches.ipa.insert(entry);
         }
         self.after_stage2(control, caches, entry)
@@ -372,7 +449,7 @@ impl Translation {
     pub(super) fn after_stage2(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
         let pa = entry.translate(self.ipa);
         match self.purpose {
-            Purpose::Input if self.tag.kind == Kind::Ipa => self.complete(control, caches, entry),
+            Purpose::Input if self.tag.kind == Kind::Ipa => self.complete(control, caches, &entry),
             Purpose::Input => {
                 let (one, addr) = (self.leaf1, self.request.addr);
                 let bits = one.bits.min(entry.bits);
@@ -390,7 +467,7 @@ impl Translation {
                     let promised = Entry { rights: one.rights.and(entry.once_dirty), ..combined };
                     return self.finish(control, &promised, false, false);
                 }
-                self.complete(control, caches, combined)
+                self.complete(control, caches, &combined)
             }
             purpose => self.read_for(purpose, pa),
         }
