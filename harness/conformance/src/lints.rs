@@ -218,7 +218,7 @@ const PROVOKED: &[(Lint, &[Mode], Act)] = &[
         })
     }),
     (Lint::SharedVmid, &Mode::ALL, |r| {
-        reads(r, |r| r.stage2_only())?;
+        reads(r, Rig::stage2_only)?;
         let other = r.space(K4, 40, 1);
         r.ste(2, |_| other.under(Ste::default().with_v(true).with_config(config::S2)));
         r.dma(Dma::read(0x2000).of(2)).map(|_| ())

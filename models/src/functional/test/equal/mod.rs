@@ -41,7 +41,7 @@ proptest! {
 fn the_steps_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::<String, u64>::new();
-    for _ in 0..250 {
+    for _ in 0..330 {
         let config = config().new_tree(&mut runner).expect("a configuration").current();
         let steps = vec(step(), 60..80).new_tree(&mut runner).expect("steps").current();
         let mut pair = Pair::new(&config);
@@ -92,7 +92,7 @@ fn the_steps_reach_everything() {
         ("complete", 120),
         ("overflows", 20),
         ("ats_requests", 300),
-        ("micro_tlb.hits", 100),
+        ("micro_tlb.hits", 150),
         ("main_tlb.hits", 20),
         ("walk_reads", 2000),
         ("walk_updates", 150),
