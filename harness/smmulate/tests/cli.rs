@@ -24,7 +24,12 @@ fn streams_and_status() {
         (&["schema"], 0, "https://json-schema.org/draft/2020-12/schema", ""),
         (&["conformance", "smmuv3"], 0, " absent, 0 fail\n", ""),
         (&["conformance", "smmuv3", "--json", "-"], 0, "\"suite\": \"smmuv3\"", ""),
-        (&["conformance", "smmuv2"], 2, "", "there is no such suite; there is smmuv3, smmuv3-optional, cmdqv"),
+        (
+            &["conformance", "smmuv2"],
+            2,
+            "",
+            "there is no such suite; there is smmuv3, smmuv3-optional, cmdqv",
+        ),
         (&["conformance", "cmdqv"], 0, " absent, 0 fail\n", ""),
         (&["conformance", "cmdqv", "--knob", "auto-sync=off"], 0, "  differs  C23 [N]", ""),
         (
