@@ -126,7 +126,7 @@ fn translations_allocate_nothing() {
         let mut round = |count: u64| {
             for n in 0..count {
                 let (sid, first) = STREAMS[(n % 3) as usize];
-                let iova = first + (n % PAGE_COUNT << 12);
+                let iova = first + ((n % PAGE_COUNT) << 12);
                 let mut bytes = [0; 64];
                 smmu.dma_write(Stream::new(sid), iova, &bytes, &mut memory).expect("mapped");
                 smmu.dma_read(Stream::new(sid), iova, &mut bytes, &mut memory).expect("mapped");

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use models::smmu::IdrProfile;
 use models::smmu::lint::{Lint, ROWS};
 use spec::smmu::page0::CR0;
-use spec::smmu::{Command, L1Std};
+use spec::smmu::ste::config;
+use spec::smmu::{Command, L1Std, Ste};
 
-use crate::rig::{Dma, Rig, at};
+use crate::rig::{Dma, K4, Rig, at};
 use crate::suite::{Check, Given, Mode};
 
 /// What software does.
@@ -215,6 +216,12 @@ const PROVOKED: &[(Lint, &[Mode], Act)] = &[
             r.stage2_only();
             r.ste(1, |ste| ste.with_s2ttb(ste.s2ttb() + 0x10));
         })
+    }),
+    (Lint::SharedVmid, &Mode::ALL, |r| {
+        reads(r, |r| r.stage2_only())?;
+        let other = r.space(K4, 40, 1);
+        r.ste(2, |_| other.under(Ste::default().with_v(true).with_config(config::S2)));
+        r.dma(Dma::read(0x2000).of(2)).map(|_| ())
     }),
     (Lint::CdReservedSize, &Mode::ALL, |r| reads(r, |r| r.cd(|cd| cd.with_ips(7)))),
     (Lint::CdReservedDirty, &Mode::ALL, |r| {

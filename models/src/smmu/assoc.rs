@@ -39,6 +39,11 @@ impl<T> Assoc<T> {
         self.live
     }
 
+    /// Whether some entry satisfies `wanted`. Looks at all of them.
+    pub fn any(&self, wanted: impl Fn(&T) -> bool) -> bool {
+        self.slots.iter().flatten().any(wanted)
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.live == 0

@@ -76,6 +76,16 @@ impl ConfigCache {
         self.streams.find(sid.into(), |e| e.sid == sid).map(|e| &e.stream)
     }
 
+    /// Whether the STE of another stream has the VMID of this one and other stage-2 tables.
+    pub fn contradicts(&self, sid: u32, stream: &Stream) -> bool {
+        let two = |stream: &Stream| stream.legal && stream.ste.config() & 6 == 6;
+        let other = |e: &StreamEntry| {
+            let of = &e.stream;
+            e.sid != sid && two(of) && of.ste.s2vmid() == stream.ste.s2vmid() && of.stage2 != stream.stage2
+        };
+        two(stream) && self.streams.any(other)
+    }
+
     /// Keeps an STE.
     pub fn insert_stream(&mut self, sid: u32, stream: Stream) {
         self.streams.insert(sid.into(), StreamEntry { sid, stream }, |e| e.sid == sid);

@@ -104,7 +104,7 @@ lints! {
     ErrorToggled "R17" "6.3.20" Unpredictable
         "GERRORN toggled where no error is active" => "shows an active error, which stops the queue if it is CMDQ_ERR";
     ReservedAttributes "R18" "6.3.11" Reserved
-        "SMMUEN set or a queue enabled with reserved values in CR1" => "has no cacheability and shareability to choose wrongly";
+        "SMMUEN set or a queue enabled with reserved values in CR1" => "sends its own accesses without attributes";
     StreamTableAlign "R19" "6.3.24" Reserved
         "SMMUEN set with STRTAB_BASE not aligned to the table" => "aligns it downwards";
     StreamTableReach "R20" "6.3.24" Reserved
@@ -162,6 +162,8 @@ lints! {
     SteReservedDirty "S09" "5.2" Reserved "an STE with S2HD=1 and S2HA=0" => "takes both for 0";
     SteReservedShare "S10" "5.2" Reserved "an STE with INSTCFG, PRIVCFG, S1CSH or S2SH0 reserved" => "takes it for 0";
     SteTableAlign "S11" "5.2" Reserved "an STE whose S2TTB is not aligned to its table" => "aligns it downwards";
+    SharedVmid "S16" "3.17.6" Unpredictable
+        "an STE with the VMID of another stream and other stage-2 tables" => "uses TLB entries of either for both";
     CdReservedSize "S12" "5.4" Reserved "a CD with IPS=7" => "takes it for 6";
     CdReservedDirty "S13" "5.4" Reserved "a CD with HD=1 and HA=0" => "takes both for 0";
     CdReservedShare "S14" "5.4" Reserved "a CD with SH0 or SH1 reserved" => "takes it for 0";

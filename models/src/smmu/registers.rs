@@ -23,6 +23,7 @@ use super::atos::Group;
 use super::control::Control;
 use super::features::Features;
 use super::lint::Lints;
+use super::register_pages::ControlPages;
 use super::ring::Ring;
 
 /// log2 of the bytes of a command.
@@ -138,7 +139,7 @@ impl Registers {
             page0.set_raw(reg, value.into());
         }
         let gbpa = page0.get::<GBPA>();
-        let ecmdqs = features.ecmdq.map_or(0, |pages| pages.queues());
+        let ecmdqs = features.ecmdq.map_or(0, ControlPages::queues);
         let ecmdqs = vec![EcmdqFile::new(features.cmdqs); ecmdqs];
         Self { page0, page1: RegFile::reset(), ecmdqs, vatos: RegFile::reset(), features, gbpa }
     }

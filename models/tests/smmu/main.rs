@@ -7,6 +7,7 @@ mod contiguous;
 mod coverage;
 mod faults;
 mod invalidation;
+mod outside;
 mod property;
 mod sizes;
 mod updates;

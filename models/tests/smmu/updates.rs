@@ -432,6 +432,38 @@ fn ats() {
             "",
         ),
         (
+            "stage 1 grants reads, stage 2 writes",
+            |b| {
+                on(b);
+                let addr = b.b.descriptor(&b.n1, 0x1000, 3);
+                b.b.set_words(addr, &Leaf1([b.b.word(addr)]).with_ap(3).0);
+                b.leaf2(b.n2, NESTED_IPA, 3, |l| l.with_s2ap(2).with_af(false));
+            },
+            NESTED,
+            "success -- 0x0/12",
+            "",
+        ),
+        (
+            "write-only, no write wanted",
+            |b| {
+                on(b);
+                b.leaf2(b.n2, NESTED_IPA, 3, |l| l.with_s2ap(2).with_af(false));
+            },
+            Request { sid: 3, ..WANTS_READ },
+            "success -- 0x0/12",
+            "",
+        ),
+        (
+            "write-only, write wanted",
+            |b| {
+                on(b);
+                b.leaf2(b.n2, NESTED_IPA, 3, |l| l.with_s2ap(2).with_af(false));
+            },
+            NESTED,
+            "success -w 0xb0001000/12",
+            "output+a",
+        ),
+        (
             "split: stage 2 waits for the access",
             |b| {
                 b.control.cr0 = b.control.cr0.with_atschk(true);
@@ -445,7 +477,7 @@ fn ats() {
     ];
     check(rows);
     let mut b = bench();
-    rows[7].1(&mut b);
+    rows[10].1(&mut b);
     assert_eq!(go(&mut b, NESTED).1, "");
     let translated = Request { addr: NESTED_IPA + 4, ..WRITE3 }.of_kind(RequestKind::AtsTranslated);
     assert_eq!(go(&mut b, translated), ("0xb0001004".into(), "output+w".into()));

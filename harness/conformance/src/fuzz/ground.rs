@@ -29,6 +29,8 @@ pub(super) const COMMANDS: u64 = BASE + 0x1000;
 pub(super) const COMMANDS_LOG2: u64 = 4;
 pub(super) const EVENTS: u64 = BASE + 0x1100;
 pub(super) const EVENTS_LOG2: u64 = 3;
+pub(super) const REQUESTS: u64 = BASE + 0x1300;
+pub(super) const REQUESTS_LOG2: u64 = 4;
 pub(super) const DOORBELL: u64 = BASE + 0x1200;
 /// Where VCMDQs write CONS.
 pub(super) const INDICES: u64 = BASE + 0x1240;

@@ -15,26 +15,50 @@ mod ground;
 mod pair;
 mod script;
 
+use models::psmmu::PsmmuFaults;
+
 use self::pair::Pair;
 use self::script::{Op, Script};
 
 /// Steps of an input that count. The rest is ignored, so that no input takes long.
 const STEPS_MAX: usize = 200;
 
+/// What scripts of a surface are made of.
+struct Surface {
+    cmdqv: bool,
+    ops: &'static [Op],
+}
+
+#[rustfmt::skip]
+const REGISTERS: Surface = Surface { cmdqv: false, ops: &[
+    Op::Register, Op::Register, Op::Register, Op::Register, Op::Register, Op::Page, Op::Read, Op::Boot, Op::Enable, Op::Dma,
+    Op::Commands, Op::Place, Op::Hurry, Op::Flip,
+] };
+
+#[rustfmt::skip]
+const TABLES: Surface = Surface { cmdqv: false, ops: &[
+    Op::Dma, Op::Dma, Op::Dma, Op::Dma, Op::Dma, Op::Flip, Op::Flip, Op::Field, Op::Field, Op::Field, Op::Place, Op::Place,
+    Op::Forget, Op::Acknowledge, Op::Resume, Op::Register,
+] };
+
+#[rustfmt::skip]
+const COMMANDS: Surface = Surface { cmdqv: false, ops: &[
+    Op::Commands, Op::Commands, Op::Page, Op::Raw, Op::Raw, Op::Produce, Op::Dma, Op::Dma, Op::Resume, Op::Acknowledge,
+    Op::Mute, Op::Break, Op::Hurry, Op::Enable, Op::Flip, Op::Register,
+] };
+
+#[rustfmt::skip]
+const CMDQV: Surface = Surface { cmdqv: true, ops: &[
+    Op::Virtual, Op::Virtual, Op::Virtual, Op::Virtual, Op::VirtualRead, Op::Open, Op::Open, Op::Guest, Op::Guest, Op::Guest,
+    Op::Commands, Op::Dma, Op::Acknowledge, Op::Mute, Op::Break, Op::Hurry,
+] };
+
 /// Registers of an SMMU without CMDQV: every offset, every size, every value; and what devices do meanwhile.
 ///
 /// # Panics
 /// The models have a mistake.
 pub fn registers(data: &[u8]) {
-    use Op::*;
-    run(
-        data,
-        false,
-        &[
-            Register, Register, Register, Register, Register, Register, Read, Boot, Enable, Dma, Commands,
-            Place, Hurry, Flip,
-        ],
-    );
+    run(data, &REGISTERS, &PsmmuFaults::default());
 }
 
 /// Bytes of STEs, CDs, level-1 descriptors and translation tables.
@@ -42,29 +66,7 @@ pub fn registers(data: &[u8]) {
 /// # Panics
 /// The models have a mistake.
 pub fn tables(data: &[u8]) {
-    use Op::*;
-    run(
-        data,
-        false,
-        &[
-            Dma,
-            Dma,
-            Dma,
-            Dma,
-            Dma,
-            Flip,
-            Flip,
-            Field,
-            Field,
-            Field,
-            Place,
-            Place,
-            Forget,
-            Acknowledge,
-            Resume,
-            Register,
-        ],
-    );
+    run(data, &TABLES, &PsmmuFaults::default());
 }
 
 /// The command stream: any commands, any producer index, and what waits for them.
@@ -72,29 +74,7 @@ pub fn tables(data: &[u8]) {
 /// # Panics
 /// The models have a mistake.
 pub fn commands(data: &[u8]) {
-    use Op::*;
-    run(
-        data,
-        false,
-        &[
-            Commands,
-            Commands,
-            Commands,
-            Raw,
-            Raw,
-            Produce,
-            Dma,
-            Dma,
-            Resume,
-            Acknowledge,
-            Mute,
-            Break,
-            Hurry,
-            Enable,
-            Flip,
-            Register,
-        ],
-    );
+    run(data, &COMMANDS, &PsmmuFaults::default());
 }
 
 /// The whole MMIO region of a CMDQV and the memory of its queues.
@@ -102,34 +82,13 @@ pub fn commands(data: &[u8]) {
 /// # Panics
 /// The models have a mistake.
 pub fn cmdqv(data: &[u8]) {
-    use Op::*;
-    run(
-        data,
-        true,
-        &[
-            Virtual,
-            Virtual,
-            Virtual,
-            Virtual,
-            VirtualRead,
-            Open,
-            Open,
-            Guest,
-            Guest,
-            Guest,
-            Commands,
-            Dma,
-            Acknowledge,
-            Mute,
-            Break,
-            Hurry,
-        ],
-    );
+    run(data, &CMDQV, &PsmmuFaults::default());
 }
 
-fn run(data: &[u8], with_cmdqv: bool, ops: &[Op]) {
+/// `faults` are those of the cycle-level machine alone.
+fn run(data: &[u8], surface: &Surface, faults: &PsmmuFaults) {
     let mut script = Script::new(data);
-    let mut pair = Pair::new(script.byte(), with_cmdqv);
+    let mut pair = Pair::new(script.byte(), surface.cmdqv, faults);
     if script.byte() & 1 == 0 {
         pair.step(Op::Boot, &mut Script::new(&[]));
     }
@@ -137,8 +96,47 @@ fn run(data: &[u8], with_cmdqv: bool, ops: &[Op]) {
         if script.is_empty() {
             break;
         }
-        let op = ops[usize::from(script.byte()) % ops.len()];
+        let op = surface.ops[usize::from(script.byte()) % surface.ops.len()];
         pair.step(op, &mut script);
     }
     pair.end();
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use models::psmmu::Which;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    /// Inputs are worth nothing if a broken machine passes them.
+    #[test]
+    fn broken_machines_are_noticed() {
+        let (none, all) = (PsmmuFaults::default, Which::From(1));
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        let rows = [
+            ("registers", &REGISTERS, PsmmuFaults { lose_event: all, ..none() }),
+            ("registers", &REGISTERS, PsmmuFaults { lose_interrupt: all, ..none() }),
+            ("tables", &TABLES, PsmmuFaults { lose_event: all, ..none() }),
+            ("tables", &TABLES, PsmmuFaults { abort_read: Which::From(3), ..none() }),
+            ("tables", &TABLES, PsmmuFaults { drop_cfgi: all.into(), ..none() }),
+            ("commands", &COMMANDS, PsmmuFaults { corrupt_command: Which::From(3).into(), ..none() }),
+            ("commands", &COMMANDS, PsmmuFaults { drop_tlbi: all.into(), ..none() }),
+            ("commands", &COMMANDS, PsmmuFaults { lose_atc_invalidation: all, ..none() }),
+            ("cmdqv", &CMDQV, PsmmuFaults { lose_interrupt: all, ..none() }),
+            ("cmdqv", &CMDQV, PsmmuFaults { stalled: true, ..none() }),
+        ];
+        let mut unnoticed = Vec::new();
+        for (name, surface, faults) in rows {
+            let files = std::fs::read_dir(corpus.join(name)).expect("there are inputs");
+            let inputs =
+                files.map(|file| std::fs::read(file.expect("a file").path()).expect("it can be read"));
+            let fails =
+                |data: Vec<u8>| catch_unwind(AssertUnwindSafe(|| run(&data, surface, &faults))).is_err();
+            if !inputs.into_iter().any(fails) {
+                unnoticed.push(format!("{name} {faults:?}"));
+            }
+        }
+        assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
+    }
 }

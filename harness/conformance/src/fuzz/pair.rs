@@ -8,7 +8,7 @@ use models::bus::{Data, Op as Access};
 use models::cmdqv::knobs::{AllocationOrder, Backlog, GerrornDifference, SmmuDisabled, SyncSignal};
 use models::cmdqv::{CmdqvConfig, Knobs};
 use models::dma::{AddressType, AtcInvalidate, DmaRequest};
-use models::psmmu::PsmmuConfig;
+use models::psmmu::{PsmmuConfig, PsmmuFaults};
 use models::record::{CommandQueue, Record};
 use models::smmu::interrupts::Lines;
 use models::smmu::{CacheShape, IdrProfile};
@@ -16,7 +16,7 @@ use sim::Time;
 use spec::layout::Layout;
 use spec::regs::Block;
 use spec::smmu::page0::{IDR0, IDR1};
-use spec::smmu::{Cd, Command, Opcode, Page0, Ste};
+use spec::smmu::{Cd, Command, Opcode, Page0, PageRequest, Ste};
 
 use super::super::machine::{self, Machine, World};
 use super::super::rig::{REGISTERS, at};
@@ -30,7 +30,7 @@ const VCMDQS: u64 = 8;
 /// What may happen in one step. Ten times what the longest step needs.
 const FUEL: u64 = 200_000;
 /// Registers of page 1.
-const PAGE1: [u64; 4] = [at::EVENTQ_PROD, at::EVENTQ_CONS, 0x100c8, 0x100cc];
+const PAGE1: [u64; 4] = [at::EVENTQ_PROD, at::EVENTQ_CONS, at::PRIQ_PROD, at::PRIQ_CONS];
 /// Page-0 aliases, registers that may or may not exist, and the borders of both pages.
 const ODD: [u64; 10] = [0xa8, 0xac, 0xc8, 0xcc, 0x2000, 0x4000, 0xfffc, 0x1_0000, 0x1_fffc, 0x2_0000];
 
@@ -52,6 +52,7 @@ enum Did {
     Read { addr: u64, size: u8 },
     Poke { place: u64, word: u64 },
     Dma(DmaRequest),
+    Page(PageRequest),
     Compared(Order),
 }
 
@@ -105,7 +106,8 @@ fn cmdqv(choice: u8) -> CmdqvConfig {
 impl Pair {
     /// Out of reset. Bits of `choice`: what exists (1:0), whether addresses beyond memory alias it (2) or abort, no caches (3),
     /// options of the CMDQV (7:4).
-    pub(super) fn new(choice: u8, with_cmdqv: bool) -> Self {
+    /// `faults` are those of the machine with time.
+    pub(super) fn new(choice: u8, with_cmdqv: bool, faults: &PsmmuFaults) -> Self {
         let mut config = PsmmuConfig::new(0, REGISTERS);
         config.idr = profile(choice);
         config.lines = Lines { eventq: Some(74), priq: Some(75), cmdq_sync: Some(76), gerror: Some(77) };
@@ -128,7 +130,10 @@ impl Pair {
         };
         Self {
             did: Vec::new(),
-            machines: Mode::ALL.map(|mode| machine::new(mode, config.clone())),
+            machines: [
+                machine::new(Mode::Functional, config.clone()),
+                machine::new(Mode::Cycles, PsmmuConfig { faults: *faults, ..config }),
+            ],
             worlds: [world(), world()],
             has_cmdqv: with_cmdqv,
             order: Order::Known,
@@ -176,6 +181,12 @@ impl Pair {
                 self.write(REGISTERS + at::IRQ_CTRL, 4, s.one_of(&[7_u64, 5, 0, 1, 4]));
             }
             Op::Dma => return self.dma(s),
+            Op::Page => {
+                let (sid, how, group) = (s.one_of(&ground::SIDS), s.byte(), s.byte());
+                let request = PageRequest([u64::from(how) << 58 | u64::from(sid), u64::from(group) | 0x2000]);
+                self.did.push(Did::Page(request));
+                self.both(|machine, world| machine.ask_for_page(request, world));
+            }
             Op::Commands => {
                 for _ in 0..=s.byte() & 3 {
                     let command = command(s);
@@ -343,6 +354,9 @@ impl Pair {
             (at::EVENTQ_BASE, 8, EVENTS | EVENTS_LOG2),
             (at::EVENTQ_PROD, 4, 0),
             (at::EVENTQ_CONS, 4, 0),
+            (at::PRIQ_BASE, 8, REQUESTS | REQUESTS_LOG2),
+            (at::PRIQ_PROD, 4, 0),
+            (at::PRIQ_CONS, 4, 0),
             (0x68, 8, message(0)),
             (0xb0, 8, message(1)),
         ] {
@@ -351,8 +365,8 @@ impl Pair {
         self.prod = 0;
         self.acknowledge();
         self.write(REGISTERS + at::CR0, 4, 0xc);
-        self.write(REGISTERS + at::IRQ_CTRL, 4, 5);
-        self.write(REGISTERS + at::CR0, 4, 0x1d);
+        self.write(REGISTERS + at::IRQ_CTRL, 4, 7);
+        self.write(REGISTERS + at::CR0, 4, 0x1f);
     }
 
     fn open(&mut self, s: &mut Script<'_>) {
@@ -368,7 +382,7 @@ impl Pair {
             (0x1000 + 0x100 * vintf + 0x80, 4, 2),
             (0x1000 + 0x100 * vintf, 4, host | (5 + vintf) << 1 | 1),
             (direct + 8, 4, 0),
-            (direct + 0x1_0000, 8, ground::RINGS + 0x100 * q | ground::RING_LOG2),
+            (direct + 0x1_0000, 8, (ground::RINGS + 0x100 * q) | ground::RING_LOG2),
             (direct + 0x1_0008, 8, if owner & 2 != 0 { ground::INDICES + 8 * q } else { 0 }),
             (direct + 4, 4, 0),
             (direct, 4, 0),
@@ -416,6 +430,8 @@ impl Pair {
         self.write(REGISTERS + at::GERRORN, 4, gerror);
         let prod = self.read(REGISTERS + at::EVENTQ_PROD, 4);
         self.write(REGISTERS + at::EVENTQ_CONS, 4, prod);
+        let prod = self.read(REGISTERS + at::PRIQ_PROD, 4);
+        self.write(REGISTERS + at::PRIQ_CONS, 4, prod);
         for q in 0..if self.has_cmdqv { VCMDQS } else { 0 } {
             let direct = CMDQV + 0x1_0000 + 0x80 * q;
             let gerror = self.read(direct + 0x10, 4);
@@ -489,6 +505,7 @@ impl Pair {
             world.answers.clear();
             world.edges.clear();
             world.invalidations.clear();
+            world.page_responses.clear();
         }
     }
 
@@ -510,12 +527,14 @@ impl Pair {
             invalidations.sort_unstable();
             let mut lints = world.lints.clone();
             lints.sort_unstable();
-            format!("{edges:?} {invalidations:?} {lints:?}")
+            let mut pages: Vec<_> = world.page_responses.iter().map(|page| format!("{page:?}")).collect();
+            pages.sort_unstable();
+            format!("{edges:?} {invalidations:?} {lints:?} {pages:?}")
         };
         assert_eq!(
             sorted(plain),
             sorted(timed),
-            "interrupts, ATC invalidations, lints, without and with time"
+            "interrupts, ATC invalidations, lints, page responses, without and with time"
         );
     }
 }
@@ -548,11 +567,12 @@ impl World {
     }
     /// Several queues had commands, or transactions were tried again while something else happened.
     fn is_open(&self, dma: bool, stalled: usize) -> bool {
-        let queue = |record: &Record| match record {
-            Record::CommandConsumed { queue, .. } | Record::CommandError { queue, .. } => Some(*queue),
+        let stopped = self.records.iter().filter_map(|record| match record {
+            Record::CommandError { queue, .. } => Some(*queue),
             _ => None,
-        };
-        let queues: Vec<CommandQueue> = self.records.iter().filter_map(queue).collect();
+        });
+        let queues: Vec<CommandQueue> =
+            self.executed.iter().map(|(queue, _)| *queue).chain(stopped).collect();
         let several = queues.iter().any(|queue| *queue != queues[0]);
         let again = self.records.iter().any(|r| {
             matches!(

@@ -21,6 +21,8 @@ pub(super) enum Op {
     Enable,
     /// A transaction of a device.
     Dma,
+    /// A page request of a device.
+    Page,
     /// Sends sensible commands by the SMMU's own queue.
     Commands,
     /// Sends any sixteen bytes by it.

@@ -21,6 +21,8 @@ const CD: u64 = 1;
 const TT: u64 = 2;
 const IN: u64 = 3;
 
+type Edit = fn(Leaf1) -> Leaf1;
+
 fn nested(r: &mut Rig) -> Check {
     r.boot()?;
     r.nested();
@@ -156,7 +158,7 @@ pub(super) const ROWS: &[Row] = &[
         r.boot()?;
         r.cd(|cd| cd.with_ips(2));
         UNMAPPED.fails(r, EventNumber::F_TRANSLATION, MISC, 0)?;
-        let codes: [(fn(Leaf1) -> Leaf1, EventNumber); 3] = [
+        let codes: [(Edit, EventNumber); 3] = [
             (|leaf| leaf.with_af(false), EventNumber::F_ACCESS),
             (|leaf| leaf.with_ap(0), EventNumber::F_PERMISSION),
             (|leaf| leaf.with_oa(1 << 40), EventNumber::F_ADDR_SIZE),

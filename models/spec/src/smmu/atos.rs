@@ -5,18 +5,36 @@ crate::registers! {
     /// The VATOS page. Offsets are within the page.
     pub enum Vatos {
         /// Start of an operation.
-        0x0a00 VATOS_CTRL: u32 rw = 0 { run[0] }
+        0x0a00 VATOS_CTRL: u32 rw = 0 {
+            /// Set by software, cleared by the device when VATOS_PAR holds the result.
+            run[0],
+        }
         /// Stream that the operation translates for.
-        0x0a08 VATOS_SID: u64 rw = 0 { streamid[31:0], substreamid[51:32], ssid_valid[52] }
+        0x0a08 VATOS_SID: u64 rw = 0 {
+            streamid[31:0], substreamid[51:32],
+            /// The SubstreamID is valid.
+            ssid_valid[52],
+        }
         /// Address and kind of the operation.
         0x0a10 VATOS_ADDR: u64 rw = 0 {
-            httui[6], ind[7], rnw[8], pnu[9],
+            /// No hardware update of flags.
+            httui[6],
+            /// Instruction, rather than data.
+            ind[7],
+            /// Read, rather than write.
+            rnw[8],
+            /// Privileged.
+            pnu[9],
             /// 1 stage 1; nothing else is permitted here.
             type_[11:10],
             addr[63:12] addr,
         }
         /// Result of the operation.
-        0x0a18 VATOS_PAR: u64 ro = 0 { fault[0], result[63:1] }
+        0x0a18 VATOS_PAR: u64 ro = 0 {
+            /// The operation failed.
+            fault[0],
+            result[63:1],
+        }
     }
 }
 

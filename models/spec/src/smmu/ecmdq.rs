@@ -13,9 +13,15 @@ crate::registers! {
             addr[51:16] addr,
         }
         /// Enables the page; it always is.
-        0x08 CMDQ_CONTROL_PAGE_CFG: u32 ro = 1 { en[0] }
+        0x08 CMDQ_CONTROL_PAGE_CFG: u32 ro = 1 {
+            /// Enable.
+            en[0],
+        }
         /// Whether the page is enabled.
-        0x0c CMDQ_CONTROL_PAGE_STATUS: u32 ro = 1 { enack[0] }
+        0x0c CMDQ_CONTROL_PAGE_STATUS: u32 ro = 1 {
+            /// The page is enabled.
+            enack[0],
+        }
     }
 }
 
@@ -23,9 +29,19 @@ crate::registers! {
     /// One enhanced command queue. Offsets are within its share of the control page.
     pub enum Ecmdq {
         /// Where the queue lies, and log2 of its entries.
-        0x00 ECMDQ_BASE: u64 rw = 0 { log2size[4:0], addr[51:5] addr, ra[62] }
+        0x00 ECMDQ_BASE: u64 rw = 0 {
+            log2size[4:0], addr[51:5] addr,
+            /// Read-Allocate hint.
+            ra[62],
+        }
         /// Software's index, wrap bit included, its enable and its answer to the error flag.
-        0x08 ECMDQ_PROD: u32 rw = 0 { wr[19:0], errack[23], en[31] }
+        0x08 ECMDQ_PROD: u32 rw = 0 {
+            wr[19:0],
+            /// Software's answer to ECMDQ_CONS.ERR.
+            errack[23],
+            /// Enable; the device answers in ECMDQ_CONS.ENACK.
+            en[31],
+        }
         /// The device's index, why it stopped, and its answer to the enable.
         0x0c ECMDQ_CONS: u32 rw = 0 {
             rd[19:0],
@@ -33,6 +49,7 @@ crate::registers! {
             err[23],
             /// A command error code.
             err_reason[26:24],
+            /// The queue is enabled.
             enack[31],
         }
     }

@@ -382,7 +382,11 @@ crate::registers! {
             run[0],
         }
         /// Stream that the operation translates for.
-        0x0108 GATOS_SID: u64 rw = 0 { streamid[31:0], substreamid[51:32], ssid_valid[52] }
+        0x0108 GATOS_SID: u64 rw = 0 {
+            streamid[31:0], substreamid[51:32],
+            /// The SubstreamID is valid.
+            ssid_valid[52],
+        }
         /// Address and kind of the operation.
         0x0110 GATOS_ADDR: u64 rw = 0 {
             /// No hardware update of flags.
@@ -398,7 +402,11 @@ crate::registers! {
             addr[63:12] addr,
         }
         /// Result of the operation: the bits mean different things when bit 0, FAULT, is set.
-        0x0118 GATOS_PAR: u64 ro = 0 { fault[0], result[63:1] }
+        0x0118 GATOS_PAR: u64 ro = 0 {
+            /// The operation failed.
+            fault[0],
+            result[63:1],
+        }
         /// Memory partitioning that exists.
         0x0130 MPAMIDR: u32 ro = 0 {
             /// Largest PARTID.

@@ -233,7 +233,7 @@ impl Place {
         };
         let within = offset - reg.offset();
         let n = (within / stride) as u8;
-        (n < COUNTERS_MAX).then_some((Self::Counter { n, reg }, within % stride != 0))
+        (n < COUNTERS_MAX).then_some((Self::Counter { n, reg }, !within.is_multiple_of(stride)))
     }
 
     /// Where it lies on its page.

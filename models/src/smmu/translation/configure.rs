@@ -12,7 +12,7 @@ use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::features::Features;
 use super::super::granule::low_mask;
-use super::super::lint;
+use super::super::lint::{self, Lint, Lints};
 use super::super::request::RequestKind;
 use super::super::rights::Access;
 use super::super::scope::{Kind, World};
@@ -114,6 +114,8 @@ impl Translation {
         self.stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
         if self.stream.legal {
             caches.lints.add(lint::of_ste(self.stream.ste, &control.features));
+            let contradicts = caches.config.contradicts(self.request.sid, &self.stream);
+            caches.lints.add(Lints::when(contradicts, Lint::SharedVmid));
         }
         if self.may_fill {
             caches.config.insert_stream(self.request.sid, self.stream);

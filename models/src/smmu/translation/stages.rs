@@ -65,7 +65,10 @@ impl Translation {
     pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
         let p = self.access.privileged;
         let instruction = self.stream.ste.instcfg() == 3 && self.access.instruction;
-        (if instruction { rights.execute(p) } else { rights.read(p) }, rights.write(p))
+        let read = if instruction { rights.execute(p) } else { rights.read(p) };
+        let wanted = matches!(self.request.kind, RequestKind::AtsRequest { write: true });
+        // A page that can only be written is granted to who asks for writes.
+        (read, rights.write(p) && (read || wanted))
     }
 
     pub(super) fn main(&mut self, control: &Control, caches: &mut Caches) -> Step {
@@ -362,8 +365,12 @@ impl Translation {
     /// Whether stage 2 permits what it was asked for. Split-stage requests leave the dirty state to the access that follows.
     pub(super) fn suffices2(&self, entry: &Entry) -> bool {
         let walk = match self.purpose {
-            Purpose::Input if self.split() => return self.suffices(entry.once_dirty),
-            Purpose::Input => return self.suffices(entry.rights),
+            // Of a translation request each stage may grant something of its own, and both together nothing.
+            Purpose::Input => {
+                let rights = if self.split() { entry.once_dirty } else { entry.rights };
+                let nested = self.tag.kind == Kind::Va;
+                return self.suffices(if nested { rights.and(self.leaf1.rights) } else { rights });
+            }
             Purpose::Update => Access::UPDATE,
             Purpose::L1Cd | Purpose::Cd | Purpose::Table => Access::WALK,
         };

@@ -91,6 +91,17 @@ fn script(first: u8, mut stream: &[u8], controls: &[u8]) -> Vec<u8> {
     script
 }
 
+/// What fuzzers begin with.
+#[test]
+fn committed_inputs() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/connection");
+    let files: Vec<_> = std::fs::read_dir(corpus).expect("there are inputs").collect();
+    assert!(!files.is_empty());
+    for file in files {
+        fuzz(&std::fs::read(file.expect("a file").path()).expect("it can be read"));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
