@@ -160,6 +160,6 @@ mod test {
         }
         assert_eq!(std::iter::from_fn(|| p.next()).count(), GROUPS as usize);
         assert_eq!(p.answered(&answer(7, None)), Some(vec![7]));
-        assert_eq!(p.next().map(|r| r.prgindex()), Some(7));
+        assert_eq!(p.next().map(PageRequest::prgindex), Some(7));
     }
 }

@@ -96,7 +96,7 @@ impl PriQueue {
     /// The write under way has been answered.
     pub fn written(&mut self, result: Result<(), Abort>, registers: &mut Registers) -> Written {
         let published = self.requests.written(result, registers);
-        let is_last = published.entry.is_some_and(|request| request.last());
+        let is_last = published.entry.is_some_and(PageRequest::last);
         let mut interrupt = if last_only(registers) { is_last } else { published.interrupt };
         if self.requests.is_idle() {
             interrupt |= std::mem::take(&mut self.interrupt_owed) && published.entry.is_some();
