@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`regs`] | the `registers!` table: offset, access, reset, fields; storage that follows it |
 //! | [`mod@layout`] | the `layout!` table for structures in memory |
-//! | [`reference`] | the pages of `docs/registers`, made from these tables |
+//! | [`mod@reference`] | the pages of `docs/registers`, made from these tables |
 //! | [`smmu`] | SMMUv3: register pages, STE, CD, descriptors, commands, events |
 //! | [`smmuv2`] | SMMUv2: global space, stream mapping, context banks |
 //! | [`cmdqv`] | Tegra241 CMDQV: banks, queue pages, the map of the whole region |
