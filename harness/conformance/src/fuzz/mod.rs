@@ -6,7 +6,7 @@
 //! ```
 //! Each input is a script. A step is done to both machines, which then must come to rest before the fuel of the step is
 //! used up. What software, devices and observers see must be the same in both as long as the order in which things happen is
-//! not open ([`pair`] says when it is). Nothing may panic.
+//! not open (`pair.rs` says when it is). Nothing may panic.
 //!
 //! The first byte chooses the configuration, the second where the machine starts. `harness/fuzz` runs these under libFuzzer;
 //! `tests/fuzz.rs` runs the committed inputs and random ones.
