@@ -68,7 +68,7 @@ fn the_steps_reach_everything() {
         ("commands.ATC_INV", 100),
         ("commands.RESUME", 20),
         ("commands.TLBI_S2_IPA", 100),
-        ("command_errors", 140),
+        ("command_errors", 150),
         ("atc_timeouts", 25),
         ("entries_removed", 200),
         ("events", 300),
