@@ -3,6 +3,8 @@
 use super::super::*;
 use super::pair::Pair;
 use super::step::{Access, Poke, Step, machine};
+use crate::cmdqv::CmdqvConfig;
+use crate::psmmu::PsmmuFaults;
 
 fn play(pair: &mut Pair, steps: &[Step]) {
     for (n, step) in steps.iter().enumerate() {
@@ -63,5 +65,23 @@ fn what_is_open_matters_later_in_the_same_step() {
     play(&mut pair, &before);
     assert_eq!((pair.waiting.len(), pair.raced), (1, false));
     play(&mut pair, &[Step::Acknowledge { queues: true }]);
+    assert!(pair.raced);
+}
+
+/// A stall of all queues ends, and two of them stop at their first command. Which interrupt is first is open.
+#[test]
+fn two_queues_stop_when_a_stall_ends() {
+    let cmdqv = CmdqvConfig { vintfs_log2: 2, vcmdqs_log2: 3, sids_log2: 1, ..CmdqvConfig::default() };
+    let faults = PsmmuFaults { stalled: true, ..PsmmuFaults::default() };
+    let config = PsmmuConfig { cmdqv: Some((CMDQV, cmdqv)), faults, ..machine() };
+    let illegal = vec![Command([0xff, 0])];
+    let mut pair = Pair::new(&config);
+    let steps = [
+        Step::Open { vintf: 2, logical: 1, host: false },
+        Step::Push { queue: Some(5), commands: illegal.clone() },
+        Step::Push { queue: None, commands: illegal },
+        Step::Faults(Box::default()),
+    ];
+    play(&mut pair, &steps);
     assert!(pair.raced);
 }

@@ -165,7 +165,8 @@ impl Pair {
         let now = self.executed();
         let executed: u64 = now.iter().zip(before).map(|(now, before)| now - before).sum();
         let queues = now.iter().zip(before).filter(|(now, before)| now != before).count();
-        self.raced |= queues > 1 && (self.is_counting() || self.released);
+        let stopped = now.last().zip(before.last()).map_or(0, |(now, before)| now - before);
+        self.raced |= (queues > 1 || stopped > 1) && (self.is_counting() || self.released);
         let mut together = 0;
         // Once what comes first is open, the two may hold different transactions for the rest of the step.
         while !self.raced
