@@ -120,8 +120,6 @@ numbers! {
         event_cycles: u64 [0..=100_000];
         /// Cycles of a register access inside the block.
         register_cycles: u64 [0..=10_000];
-        /// Round trip of an ATS invalidation to the endpoint.
-        ats_round_trip: Time [1_000..=1_000_000_000];
         /// When an unanswered ATS invalidation is an error.
         ats_timeout: Time [1_000_000..=10_000_000_000_000];
         /// Cycles the CMDQV takes to check and rewrite a command.
@@ -137,8 +135,6 @@ numbers! {
     HostTiming /
     /// Rows of the host timing.
     HostOverrides {
-        /// Clock of the CPUs.
-        cpu_clock: Frequency [1_000_000..=10_000_000_000];
         /// Load from memory that no cache holds.
         memory_latency: Time [1_000..=100_000_000];
         /// Cache line from another core of the node.

@@ -244,6 +244,11 @@ impl FunctionalSmmu {
         }
     }
 
+    /// A queue that was full is so no more: a wake-up event (IHI 0070, 3.5.6 and 4.1).
+    fn has_room(&mut self, has_room: bool) {
+        self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+    }
+
     /// CONS passes the command, or its queue stops there.
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
         let Issued { port, queue, index, raw, executed } = *command;
@@ -252,10 +257,13 @@ impl FunctionalSmmu {
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {
-            (Port::Main, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
+            (Port::Main, Ok(())) => {
+                let has_room = self.main.retire(Ok(()), &mut self.registers);
+                self.has_room(has_room);
+            }
             (Port::Ecmdq(queue), Ok(())) => {
                 let has_room = self.ecmdqs.retire(queue, Ok(()), &mut self.registers);
-                self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+                self.has_room(has_room);
             }
             (Port::Main | Port::Ecmdq(_), Err(code)) => self.stop(queue, index, code, Some(raw), around),
             (Port::Vcmdq(queue), result) => {

@@ -1,5 +1,6 @@
 //! Command queues in time: fetches, the arbiter's turns, one command at a time in the engine, CMD_SYNC.
 
+use sim::Time;
 use spec::smmu::{CommandError, GlobalError, Opcode};
 
 use super::{Context, In, Out, Pending, Psmmu, Wake};
@@ -143,11 +144,16 @@ impl Psmmu {
         let Some(command) = issued else { return };
         let work = self.triggers.decode(&command.executed, command.queue, &self.control);
         let executing = Executing { command, work };
-        let cost = self.config.timing.command(&executing.work);
+        let timing = &self.config.timing;
+        let cost = timing.command(&executing.work);
         let is_sync = executing.command.executed.op() == Opcode::SYNC;
-        self.arbiter.served(is_sync, self.config.timing.clocks(cost));
+        self.arbiter.served(is_sync, timing.clocks(cost));
+        let is_checked = matches!(command.queue, CommandQueue::Vcmdq { .. });
+        let changes = self.served.replace(port).is_some_and(|last| last != port);
+        let before = [(is_checked, timing.admission), (changes, timing.switch)];
+        let before = before.iter().filter(|(is, _)| *is).fold(Time::ZERO, |all, (_, time)| all + *time);
         self.executing = Some(executing);
-        cx.wake(cost, In::Wake(Wake::Executed));
+        cx.wake(before + cost, In::Wake(Wake::Executed));
     }
 
     /// The command at the head of one of the SMMU's queues; none if its read was aborted, which stops the queue.
@@ -214,6 +220,11 @@ impl Psmmu {
         self.pages.invalidated(scope);
     }
 
+    /// A queue that was full is so no more: a wake-up event (IHI 0070, 3.5.6 and 4.1).
+    fn has_room(&mut self, has_room: bool) {
+        self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+    }
+
     /// CONS passes the command, or its queue stops there.
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, cx: &mut Context) {
         let Issued { port, queue, index, raw, executed } = *command;
@@ -222,10 +233,13 @@ impl Psmmu {
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {
-            (Port::Main, Ok(())) => self.main.retire(Ok(()), &mut self.registers),
+            (Port::Main, Ok(())) => {
+                let has_room = self.main.retire(Ok(()), &mut self.registers);
+                self.has_room(has_room);
+            }
             (Port::Ecmdq(queue), Ok(())) => {
                 let has_room = self.ecmdqs.retire(queue, Ok(()), &mut self.registers);
-                self.metrics.wake_events += u64::from(has_room && self.control.features.sev);
+                self.has_room(has_room);
             }
             (Port::Main | Port::Ecmdq(_), Err(code)) => self.stop(queue, index, code, Some(raw), cx),
             (Port::Vcmdq(queue), result) => self.with_cmdqv(cx, |cmdqv| cmdqv.retire(queue, result)),

@@ -248,6 +248,8 @@ pub struct Psmmu {
     ecmdqs: Ecmdqs,
     ports: Ports,
     arbiter: Arbiter,
+    /// The queue whose command was taken last.
+    served: Option<usize>,
     engine: Engine,
     executing: Option<Executing>,
     /// Present where invalidations must be repeated.
@@ -311,6 +313,7 @@ impl Psmmu {
             ecmdqs: Ecmdqs::new(ports.ecmdqs),
             ports,
             arbiter: Arbiter::default(),
+            served: None,
             engine: Engine::new(count),
             executing: None,
             repeats: erratum.then(|| Repeats::new(count)),

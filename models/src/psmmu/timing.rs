@@ -32,6 +32,10 @@ pub struct PsmmuTiming {
     pub tlbi: Time,
     /// Sending an ATC invalidation. Source: engineering estimate.
     pub atc_inv: Time,
+    /// What the CMDQV takes to check and rewrite a command, before it is executed. Source: none; presets have estimates.
+    pub admission: Time,
+    /// What it takes to turn from one queue to another. Source: none; presets have estimates.
+    pub switch: Time,
     /// Issue of a CMD_SYNC. Source: engineering estimate.
     pub sync_issue: Time,
     /// From the end of all that a CMD_SYNC waits for until CONS passes it: a synchronisation message to the TBUs and back.
@@ -86,6 +90,8 @@ impl Default for PsmmuTiming {
             cfgi: Time::ns(73),
             tlbi: Time::ns(73),
             atc_inv: Time::ns(10),
+            admission: Time::ZERO,
+            switch: Time::ZERO,
             sync_issue: Time::ns(4),
             sync_round: Time::ns(40),
             atc_timeout: Time::ms(60_000),

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use spec::smmu::{Command, CommandError};
 
 use super::registers::{COMMAND_LOG2, Registers};
-use super::ring::Ring;
+use super::ring::{Fill, Ring};
 use crate::bus::{Abort, Data, LINE, PhysAddr};
 
 /// Entries that may wait in the prefetch buffer before another line is asked for.
@@ -136,17 +136,20 @@ impl CommandQueue {
     }
 
     /// CONS passes the taken command; or the queue stops there with an error, which the caller raises in GERROR.
-    pub fn retire(&mut self, result: Result<(), CommandError>, registers: &mut impl QueueRegisters) {
+    pub fn retire(&mut self, result: Result<(), CommandError>, registers: &mut impl QueueRegisters) -> bool {
         assert!(std::mem::take(&mut self.taken), "only a taken command can be retired");
         match result {
             Ok(()) => {
+                let was_full = registers.ring().fill(registers.prod(), registers.cons()) == Fill::Full;
                 self.buffer.pop_front();
                 let cons = registers.ring().advance(registers.cons(), 1);
                 registers.set_cons(cons);
+                was_full
             }
             Err(code) => {
                 registers.stop(code);
                 self.forget();
+                false
             }
         }
     }

@@ -6,9 +6,8 @@ use std::collections::BTreeSet;
 use bitvec::prelude::*;
 use spec::smmu::CommandError;
 
-use super::command_queue::{CommandQueue, Fetch, Head, QueueRegisters};
+use super::command_queue::{CommandQueue, Fetch, Head};
 use super::registers::Registers;
-use super::ring::Fill;
 use crate::bus::{Abort, Data};
 
 /// What all enhanced command queues have prefetched, by queue.
@@ -94,10 +93,8 @@ impl Ecmdqs {
         result: Result<(), CommandError>,
         registers: &mut Registers,
     ) -> bool {
-        let file = registers.ecmdq_mut(queue);
-        let was_full = file.ring().fill(file.prod(), file.cons()) == Fill::Full;
-        self.queues[queue].retire(result, file);
+        let has_room = self.queues[queue].retire(result, registers.ecmdq_mut(queue));
         self.touch(queue, registers);
-        was_full && result.is_ok()
+        has_room
     }
 }

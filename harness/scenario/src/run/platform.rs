@@ -329,6 +329,8 @@ fn timing(t: &SmmuTiming) -> PsmmuTiming {
         decode: cycles(t.command_cycles),
         cfgi: cycles(t.invalidate_cycles),
         tlbi: cycles(t.invalidate_cycles),
+        admission: cycles(t.admission_cycles),
+        switch: cycles(t.switch_cycles),
         sync_round: cycles(t.sync_cycles),
         event: cycles(t.event_cycles),
         atc_timeout: t.ats_timeout,

@@ -189,3 +189,13 @@ fn reset_is_as_new() {
     b.boot();
     assert_eq!(b.read_page(1), Ok(0));
 }
+
+#[test]
+fn a_full_queue_that_gets_room_wakes_those_who_wait() {
+    let all = 1 << QUEUE_LOG2;
+    for (commands, wakes) in [(all, 1), (all - 1, 0)] {
+        let mut b = Bench::booted();
+        b.submit(&vec![Command::cfgi_all(); commands]);
+        assert_eq!(b.metric("wake_events"), wakes, "{commands} commands");
+    }
+}

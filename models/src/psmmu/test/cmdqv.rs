@@ -190,3 +190,21 @@ fn registers_beyond_the_region_abort() {
         b.records.iter().any(|(_, r)| matches!(r, Record::BusError { addr, .. } if *addr == CMDQV + size))
     );
 }
+
+/// The engine has served the main queue before: what it takes first of the VCMDQ is a change.
+#[test]
+fn checking_a_command_and_changing_the_queue_take_their_time() {
+    let took = |admission, switch| {
+        let mut b = bench_with(|c| (c.timing.admission, c.timing.switch) = (admission, switch));
+        let mut ring = Ring::open(&mut b, 1, 2);
+        b.submit(&[Command::cfgi_all()]);
+        let start = b.now();
+        ring.push(&mut b, &[Command::tlbi_nh_va(1, 0, 0, true), Command::tlbi_nh_asid(1, 0)]);
+        b.run();
+        b.consumed(Opcode::TLBI_NH_ASID).expect("it was consumed") - start
+    };
+    let (admission, switch) = (Time::ns(7), Time::ns(50));
+    let free = took(Time::ZERO, Time::ZERO);
+    assert_eq!(took(admission, Time::ZERO) - free, admission * 2);
+    assert_eq!(took(Time::ZERO, switch) - free, switch);
+}
