@@ -1,11 +1,11 @@
 //! The models' walk against the oracle's: whatever tables say, and whatever hardware changes in them, the judge finds nothing.
 
+mod judged;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
-use models::bus::{Abort, PhysAddr};
-use models::dma::AtcInvalidate;
-use models::functional::{FunctionalSmmu, Stream, Surroundings};
+use models::functional::{FunctionalSmmu, Stream};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
 use models::record::Record;
@@ -13,16 +13,16 @@ use models::smmu::IdrProfile;
 use models::smmu::caches::CacheShape;
 use models::smmu::granule::Granule;
 use models::smmu::tables::{Builder, PAGE1, PAGE2, Space};
-use oracle::{Config, Source};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
-use scenario::run::judge::{Facts, Judge, SmmuFact, StreamFact};
-use sim::Time;
+use scenario::run::judge::{Facts, SmmuFact, StreamFact};
 use spec::smmu::descriptor::{Leaf1, Leaf2, Table};
 use spec::smmu::page0::{IDR0, IDR3, IDR5};
 use spec::smmu::{Cd, Command, Ste, ste};
+
+use self::judged::{Ram, World};
 
 const BASE: u64 = 0x5000_0000;
 const RAM: u64 = 0x8000_0000;
@@ -35,53 +35,13 @@ const REGIONS: u64 = 4;
 /// Steps of a case: many, since tables take longer to make than to use.
 const STEPS_MAX: usize = 600;
 
-#[derive(Clone, Debug)]
-struct Ram(Arc<Mutex<PhysMem>>);
+/// Descriptors that hardware has updated.
+#[derive(Debug, Default)]
+struct Updates(u64);
 
-impl Source for Ram {
-    fn read(&self, addr: u64, words: &mut [u64]) -> bool {
-        let memory = self.0.lock();
-        for (i, word) in (0..).zip(words) {
-            *word = memory.read_u64(addr + 8 * i);
-        }
-        true
-    }
-}
-
-struct World {
-    ram: Ram,
-    judge: Judge,
-    now: u64,
-    updates: u64,
-}
-
-impl Surroundings for World {
-    fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
-        self.ram.0.lock().read(addr, into);
-        Ok(())
-    }
-    fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
-        self.ram.0.lock().write(addr, bytes);
-        Ok(())
-    }
-    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
-        Ok(self.ram.0.lock().compare_swap(addr, expected, new))
-    }
-    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
-        let words: Vec<u64> = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-        self.judge.table_read(Time::ns(self.now), addr, &words);
-    }
-    fn edge(&mut self, _: u32) {}
-    fn invalidate_atc(&mut self, _: AtcInvalidate) -> bool {
-        true
-    }
-    fn now(&self) -> Time {
-        Time::ns(self.now)
-    }
-    fn record(&mut self, record: Record) {
-        self.now += 10;
-        self.updates += u64::from(matches!(record, Record::DescriptorUpdated { .. }));
-        self.judge.record(Time::ns(self.now), &record);
+impl judged::Log for Updates {
+    fn note(&mut self, record: &Record) {
+        self.0 += u64::from(matches!(record, Record::DescriptorUpdated { .. }));
     }
 }
 
@@ -231,7 +191,7 @@ fn map(b: &mut Builder, space: &Space, two: bool, from: (u64, u64), leaves: &[Le
 
 struct Machine {
     smmu: FunctionalSmmu,
-    world: World,
+    world: World<Updates>,
     words: Vec<(u64, u64)>,
     prod: u32,
 }
@@ -289,8 +249,7 @@ impl Machine {
             cpus: 1,
             ..Facts::default()
         };
-        let judge = Judge::watching(facts, Config::of_host_time(), ram.clone());
-        let world = World { ram, judge, now: 0, updates: 0 };
+        let world = World::new(facts, ram, Updates::default());
         let smmu = FunctionalSmmu::new(config).expect("a good configuration");
         let mut machine = Self { smmu, world, words, prod: 0 };
         for (offset, len, value) in [
@@ -353,8 +312,8 @@ impl Case {
 fn play(case: &Case) -> (Vec<String>, u64) {
     let mut machine = Machine::new(case);
     case.steps.iter().for_each(|&step| machine.step(case, step));
-    let World { judge, now, updates, .. } = machine.world;
-    (judge.finish(Time::ns(now + 1_000_000)).iter().map(ToString::to_string).collect(), updates)
+    let (findings, Updates(updates)) = machine.world.end();
+    (findings, updates)
 }
 
 fn cases() -> u32 {

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use models::bus::{Abort, PhysAddr};
 use models::cpu::{Cpu, CpuId, CpuTiming};
-use models::dma::{AtcInvalidate, Job};
+use models::dma::Job;
 use models::endpoint::{EndpointConfig, RootPortConfig};
-use models::functional::{FunctionalSmmu, Stream, Surroundings};
+use models::functional::{FunctionalSmmu, Stream};
 use models::interrupt::InterruptConfig;
 use models::memory::{MemoryConfig, PhysMem};
 use models::psmmu::PsmmuConfig;
 use models::record::{CommandQueue, Record};
 use models::system::{FabricTiming, Machine, SystemConfig};
-use oracle::{Config, Source};
 use parking_lot::Mutex;
 use scenario::run::judge::{Facts, Judge, SmmuFact, StreamFact};
 use sim::Time;
 
+use crate::judged::{self, Log as _, Ram, World};
 use crate::software::{self, Bus, CMDQV, RAM, SMMU};
 use crate::{Case, Seen};
 
@@ -49,7 +48,7 @@ struct Log {
     stopped: Vec<usize>,
 }
 
-impl Log {
+impl judged::Log for Log {
     fn note(&mut self, record: &Record) {
         let number = |queue| match queue {
             CommandQueue::Main => 8,
@@ -64,65 +63,17 @@ impl Log {
             _ => {}
         }
     }
-    fn seen(self, judge: Judge, end: Time, sent: software::Sent) -> Seen {
-        let findings = judge.finish(end).iter().map(ToString::to_string).collect();
+}
+
+impl Log {
+    fn seen(self, findings: Vec<String>, sent: software::Sent) -> Seen {
         Seen { consumed: self.consumed, stopped: self.stopped, findings, sent }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Ram(Arc<Mutex<PhysMem>>);
-
-impl Source for Ram {
-    fn read(&self, addr: u64, words: &mut [u64]) -> bool {
-        let memory = self.0.lock();
-        for (i, word) in (0..).zip(words) {
-            *word = memory.read_u64(addr + 8 * i);
-        }
-        true
-    }
-}
-
-struct World {
-    ram: Ram,
-    judge: Judge,
-    log: Log,
-    now: u64,
-}
-
-impl Surroundings for World {
-    fn read(&mut self, addr: PhysAddr, into: &mut [u8]) -> Result<(), Abort> {
-        self.ram.0.lock().read(addr, into);
-        Ok(())
-    }
-    fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
-        self.ram.0.lock().write(addr, bytes);
-        Ok(())
-    }
-    fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
-        Ok(self.ram.0.lock().compare_swap(addr, expected, new))
-    }
-    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
-        let words: Vec<u64> = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-        self.judge.table_read(Time::ns(self.now), addr, &words);
-    }
-    fn edge(&mut self, _: u32) {}
-    fn invalidate_atc(&mut self, _: AtcInvalidate) -> bool {
-        true
-    }
-    fn now(&self) -> Time {
-        Time::ns(self.now)
-    }
-    fn record(&mut self, record: Record) {
-        self.now += 10;
-        self.log.note(&record);
-        self.judge.record(Time::ns(self.now), &record);
     }
 }
 
 /// A pSMMU without time.
 #[derive(Clone)]
-struct AtOnce(Arc<Mutex<(FunctionalSmmu, World)>>);
+struct AtOnce(Arc<Mutex<(FunctionalSmmu, World<Log>)>>);
 
 impl Bus for AtOnce {
     async fn write(&self, addr: u64, len: u8, value: u64) {
@@ -156,8 +107,7 @@ impl Bus for AtOnce {
 pub(crate) fn at_once(case: &Case) -> Seen {
     let config = config(case);
     let ram = Ram(Arc::new(Mutex::new(PhysMem::new())));
-    let judge = Judge::watching(facts(&config), Config::of_host_time(), ram.clone());
-    let world = World { ram, judge, log: Log::default(), now: 0 };
+    let world = World::new(facts(&config), ram, Log::default());
     let smmu = FunctionalSmmu::new(config).expect("a good configuration");
     let bus = AtOnce(Arc::new(Mutex::new((smmu, world))));
     let out = Arc::new(Mutex::new(None));
@@ -168,8 +118,8 @@ pub(crate) fn at_once(case: &Case) -> Seen {
     }
     let sent = out.lock().take().expect("software came to its end");
     let Ok(inner) = Arc::try_unwrap(bus.0) else { panic!("software has ended") };
-    let (_, World { judge, log, now, .. }) = inner.into_inner();
-    log.seen(judge, Time::ns(now + 1_000_000), sent)
+    let (findings, log) = inner.into_inner().1.end();
+    log.seen(findings, sent)
 }
 
 /// A CPU of a machine with time.
@@ -240,5 +190,6 @@ pub(crate) fn in_time(case: &Case) -> Seen {
         }
     }
     let sent = out.lock().take().unwrap_or_else(|| panic!("software goes on after {LIMIT}"));
-    log.seen(judge, machine.now(), sent)
+    let findings = judge.finish(machine.now()).iter().map(ToString::to_string).collect();
+    log.seen(findings, sent)
 }

@@ -3,6 +3,8 @@
 //! holds, as the oracle sees it.
 #![allow(missing_docs)]
 
+#[path = "../judged/mod.rs"]
+mod judged;
 mod machines;
 mod software;
 
