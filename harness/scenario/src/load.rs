@@ -417,8 +417,10 @@ impl<'a> Reader<'a> {
         let id = preset::IdRegisters {
             idr0: spec.idr0.unwrap_or(preset.id.idr0),
             idr1: spec.idr1.unwrap_or(preset.id.idr1),
+            idr2: spec.idr2.unwrap_or(preset.id.idr2),
             idr3: spec.idr3.unwrap_or(preset.id.idr3),
             idr5: spec.idr5.unwrap_or(preset.id.idr5),
+            idr6: spec.idr6.unwrap_or(preset.id.idr6),
             iidr: spec.iidr.unwrap_or(preset.id.iidr),
             aidr: spec.aidr.unwrap_or(preset.id.aidr),
         };

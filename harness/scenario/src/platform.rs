@@ -244,10 +244,14 @@ record! {
         idr0: Option<u64> [0..=0xffff_ffff];
         /// Replaces IDR1 of the preset.
         idr1: Option<u64> [0..=0xffff_ffff];
+        /// Replaces IDR2 of the preset: where the VATOS page is.
+        idr2: Option<u64> [0..=0xffff_ffff];
         /// Replaces IDR3 of the preset.
         idr3: Option<u64> [0..=0xffff_ffff];
         /// Replaces IDR5 of the preset.
         idr5: Option<u64> [0..=0xffff_ffff];
+        /// Replaces IDR6 of the preset: how many enhanced command queues there are, if IDR1 shows any.
+        idr6: Option<u64> [0..=0xffff_ffff];
         /// Replaces IIDR of the preset.
         iidr: Option<u64> [0..=0xffff_ffff];
         /// Replaces AIDR of the preset.

@@ -1,5 +1,6 @@
 //! Presets: identification registers, sizes and timing of known hardware, each number with unit and source in its file.
 
+use models::smmu::IdrProfile;
 use sim::Time;
 
 use crate::declare::{Cx, read_record, record};
@@ -63,16 +64,38 @@ numbers! {
         idr0: u64 [0..=0xffff_ffff];
         /// SMMU_IDR1.
         idr1: u64 [0..=0xffff_ffff];
+        /// SMMU_IDR2.
+        idr2: u64 [0..=0xffff_ffff];
         /// SMMU_IDR3.
         idr3: u64 [0..=0xffff_ffff];
         /// SMMU_IDR5.
         idr5: u64 [0..=0xffff_ffff];
+        /// SMMU_IDR6.
+        idr6: u64 [0..=0xffff_ffff];
         /// SMMU_IIDR.
         iidr: u64 [0..=0xffff_ffff];
         /// SMMU_AIDR.
         aidr: u64 [0..=0xffff_ffff];
     }
 }
+
+impl IdRegisters {
+    /// As hardware shows them.
+    pub fn profile(&self) -> IdrProfile {
+        IdrProfile {
+            idr0: self.idr0 as u32,
+            idr1: self.idr1 as u32,
+            idr2: self.idr2 as u32,
+            idr3: self.idr3 as u32,
+            idr4: 0,
+            idr5: self.idr5 as u32,
+            idr6: self.idr6 as u32,
+            iidr: self.iidr as u32,
+            aidr: self.aidr as u32,
+        }
+    }
+}
+
 numbers! {
     /// Sizes and times inside an SMMU and its CMDQV.
     SmmuTiming /

@@ -16,7 +16,7 @@ use models::psmmu::{PsmmuConfig, PsmmuTiming};
 use models::smmu::arbiter::Policy;
 use models::smmu::assoc::Shape;
 use models::smmu::pmcg::{Each, PmcgConfig};
-use models::smmu::{CacheShape, IdrProfile};
+use models::smmu::CacheShape;
 use models::smmuv2::{EngineTiming, Smmuv2Config};
 use models::system::{FabricTiming, PMCG_OFFSET, SystemConfig};
 use sim::{Clock, Time};
@@ -244,17 +244,7 @@ impl Plan {
 /// The configuration of a physical SMMU, by its number: registers and wires where a scenario has them.
 pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
     let mut config = PsmmuConfig::new(index as u16, p.mmio);
-    config.idr = IdrProfile {
-        idr0: p.id.idr0 as u32,
-        idr1: p.id.idr1 as u32,
-        idr2: 0,
-        idr3: p.id.idr3 as u32,
-        idr4: 0,
-        idr5: p.id.idr5 as u32,
-        idr6: 0,
-        iidr: p.id.iidr as u32,
-        aidr: p.id.aidr as u32,
-    };
+    config.idr = p.id.profile();
     config.caches = caches(&p.timing);
     config.timing = timing(&p.timing);
     let first = first_intid(index);

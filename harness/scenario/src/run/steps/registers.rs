@@ -83,7 +83,10 @@ impl Region {
         };
         let scenario = &world.scenario;
         Ok(match block {
-            Block::Smmu(p) => host(scenario.psmmus[p.0].mmio, 2 * spec::smmu::page1::BASE),
+            Block::Smmu(p) => {
+                let psmmu = &scenario.psmmus[p.0];
+                host(psmmu.mmio, psmmu.id.profile().window())
+            }
             Block::Cmdqv(p) | Block::Vintf(p, _) | Block::Vcmdq(p, _) | Block::Lvcmdq(p, ..) => {
                 let (base, len) = cmdqv(world, p)?;
                 host(base, len)
