@@ -62,7 +62,12 @@ fn addresses(
     }
     for (item, psmmu) in members(&items[&Kind::Psmmu]).zip(psmmus) {
         let Some(p) = psmmu else { continue };
-        ranges.push((p.mmio, p.id.profile().window(), format!("registers of `{}`", p.name), item.key("mmio")));
+        ranges.push((
+            p.mmio,
+            p.id.profile().window(),
+            format!("registers of `{}`", p.name),
+            item.key("mmio"),
+        ));
         if let Some(c) = p.cmdqv {
             ranges.push((c.mmio, c.span(), format!("CMDQV registers of `{}`", p.name), item.key("mmio")));
         }

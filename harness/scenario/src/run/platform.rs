@@ -13,10 +13,10 @@ use models::endpoint::{AtcConfig, EndpointConfig, LinkTiming, PriConfig, RootPor
 use models::interrupt::{self, InterruptConfig};
 use models::memory::{MemoryConfig, MemoryFaults, MemoryRange, MemoryTiming};
 use models::psmmu::{PsmmuConfig, PsmmuTiming};
+use models::smmu::CacheShape;
 use models::smmu::arbiter::Policy;
 use models::smmu::assoc::Shape;
 use models::smmu::pmcg::{Each, PmcgConfig};
-use models::smmu::CacheShape;
 use models::smmuv2::{EngineTiming, Smmuv2Config};
 use models::system::{FabricTiming, PMCG_OFFSET, SystemConfig};
 use sim::{Clock, Time};
