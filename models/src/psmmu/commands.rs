@@ -149,11 +149,11 @@ impl Psmmu {
         let is_sync = executing.command.executed.op() == Opcode::SYNC;
         self.arbiter.served(is_sync, timing.clocks(cost));
         let is_checked = matches!(command.queue, CommandQueue::Vcmdq { .. });
+        let admission = if is_checked { timing.admission } else { Time::ZERO };
         let changes = self.served.replace(port).is_some_and(|last| last != port);
-        let before = [(is_checked, timing.admission), (changes, timing.switch)];
-        let before = before.iter().filter(|(is, _)| *is).fold(Time::ZERO, |all, (_, time)| all + *time);
+        let switch = if changes { timing.switch } else { Time::ZERO };
         self.executing = Some(executing);
-        cx.wake(before + cost, In::Wake(Wake::Executed));
+        cx.wake(admission + switch + cost, In::Wake(Wake::Executed));
     }
 
     /// The command at the head of one of the SMMU's queues; none if its read was aborted, which stops the queue.
