@@ -184,6 +184,11 @@ impl Row {
         Self { deviates: Some(reason), ..self }
     }
 
+    /// Whether it is about a CMDQV, which then is beside the SMMU.
+    const fn has_cmdqv(&self) -> bool {
+        matches!(self.basis, Basis::Sources(_))
+    }
+
     /// Runs it on a machine out of reset.
     pub fn run(&self, mode: Mode) -> Verdict {
         self.run_with(mode, &Given::default())
@@ -205,8 +210,7 @@ impl Row {
             return Verdict::Absent(reason);
         }
         let profile = self.needs.and_then(Need::profile).unwrap_or(IdrProfile::STALLING);
-        let beside = matches!(self.basis, Basis::Sources(_));
-        let run = || (self.run)(&mut Rig::new(mode, profile, beside, given));
+        let run = || (self.run)(&mut Rig::new(mode, profile, self.has_cmdqv(), given));
         let result = catch_unwind(AssertUnwindSafe(run));
         match (result, self.deviates) {
             (Ok(Ok(())), None) => Verdict::Pass,
@@ -244,6 +248,13 @@ pub struct Suite {
     pub basis: &'static str,
     /// The groups in order.
     pub groups: &'static [Group],
+}
+
+impl Suite {
+    /// Whether some row has a CMDQV, so that its options ([`Given::set_knob`]) mean anything.
+    pub fn has_cmdqv(&self) -> bool {
+        self.groups.iter().flat_map(|group| group.rows).any(Row::has_cmdqv)
+    }
 }
 
 /// What came of a row in one mode.

@@ -11,6 +11,12 @@ use crate::{FAILED, input_error};
 
 /// Runs a suite; results go to stdout.
 pub(crate) fn conformance(args: &Conformance) -> ExitCode {
+    if !args.knobs.is_empty() && !args.suite.has_cmdqv() {
+        let name = args.suite.name;
+        return input_error(&format!(
+            "`--knob` sets options of a CMDQV, and no row of `{name}` has one: leave it out, or run `cmdqv`"
+        ));
+    }
     let mut given = Given::default();
     for KnobSetting { name, value } in &args.knobs {
         given.set_knob(name, value).expect("the command line was checked");

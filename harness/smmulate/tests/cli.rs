@@ -44,6 +44,12 @@ fn streams_and_status() {
             "",
             "no CMDQV option is called `k8`; there are forbidden",
         ),
+        (
+            &["conformance", "smmuv3", "--knob", "auto-sync=off"],
+            2,
+            "",
+            "no row of `smmuv3` has one: leave it out, or run `cmdqv`",
+        ),
         (&["--version"], 0, "smmulate", ""),
     ];
     for (args, status, out, err) in rows {
