@@ -242,15 +242,11 @@ fn acpi_announces_the_cmdqv() {
 fn a_dropped_invalidation_is_found_by_the_oracle() {
     let platform =
         &two_with_cmdqv("[fault.x]\nkind = \"drop-tlbi\"\nat = \"smmu0\"\nnth = 100\ntimes = 1000000\n");
-    let script = &format!(
-        "{SCRIPT_DISKS}
-        d=$(disk 02)
-        for i in 1 2; do
-            dd if=/dev/urandom of=/data$i bs=1M count=8 2>/dev/null
-            dd if=/data$i of=$d bs=128k oflag=direct 2>/dev/null; dd if=$d of=/back bs=64k count=128 iflag=direct 2>/dev/null
-        done"
-    );
+    // Through the page cache: pages that are read stay there, so no two reads go to the same memory, while their few IOVAs come again
+    // and again on whichever CPU. Programs that read past the cache use one buffer each, and may have IOVAs of their own.
+    let script = &format!("{SCRIPT_DISKS} dd if=$(disk 02) of=/dev/null bs=1M count=8 2>/dev/null && echo read");
     let Some(ran) = boot(&Boot { platform, script, ..Boot::default() }) else { return };
+    ran.says("read");
     let findings = ran.findings();
     assert!(findings.iter().any(|f| f["kind"] == "stale-use" && f["smmu"] == "smmu0"), "{findings:?}");
     assert!(findings.iter().all(|f| f["smmu"] == "smmu0"), "{findings:?}");
