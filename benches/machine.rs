@@ -222,7 +222,7 @@ impl Timed {
         for (addr, len, value) in set_up(streams) {
             let data = if len == 4 { Data::u32(value as u32) } else { Data::u64(value) };
             let from = Requester::Cpu(0);
-            timed.hear(In::Bus(Transaction { from, tag: 0, addr, op: Op::Write(data) }));
+            timed.hear(In::Bus(Transaction::new(from, 0, addr, Op::Write(data))));
         }
         timed
     }

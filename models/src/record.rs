@@ -5,7 +5,8 @@ use spec::smmu::{Command, EventRecord, PageRequest};
 
 use crate::bus::{Data, PhysAddr, Requester};
 use crate::cpu::CpuId;
-use crate::dma::PageResponse;
+use crate::dma::{Incoming, PageResponse};
+use crate::smmu::Attributes;
 
 /// Which queue of a pSMMU a command came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,8 @@ pub struct Updater {
     pub iova: u64,
     /// Memory is written, or an ATS translation request asks for write permission.
     pub write: bool,
+    /// What the transaction says of itself.
+    pub incoming: Incoming,
     /// It came with a translated address (ATS).
     pub translated: bool,
     /// When its translation began.
@@ -138,6 +141,10 @@ pub enum Record {
         len: u32,
         /// Whether memory is written.
         write: bool,
+        /// What the transaction says of itself.
+        incoming: Incoming,
+        /// Memory attributes of the access that goes out.
+        attributes: Attributes,
         /// Whether it came with a translated address (ATS).
         translated: bool,
         /// Whether every level came from a TLB.
@@ -166,6 +173,8 @@ pub enum Record {
         iova: u64,
         /// Whether memory was to be written.
         write: bool,
+        /// What the transaction says of itself.
+        incoming: Incoming,
         /// Whether it came with a translated address (ATS).
         translated: bool,
         /// Number of the event this causes, if one is to be recorded.
@@ -183,6 +192,8 @@ pub enum Record {
         ssid: Option<u32>,
         /// Input address.
         iova: u64,
+        /// What the request says of itself.
+        incoming: Incoming,
         /// Output address; `None` for no access or Unsupported Request.
         pa: Option<PhysAddr>,
         /// log2 of the size of the region that the answer covers; 0 without an output address.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use spec::smmu::PageRequest;
 
-use super::atc::Span;
+use super::atc::{Need, Span};
 use super::engine::STU_LOG2;
 use crate::dma::PageResponse;
 
@@ -33,7 +33,7 @@ impl Default for PriConfig {
 struct Wanted {
     page: Span,
     iova: u64,
-    write: bool,
+    need: Need,
     waiting: Vec<usize>,
 }
 
@@ -58,12 +58,12 @@ impl Paging {
     }
 
     /// Transfer `slot` needs a page. Transfers that need the same share a request.
-    pub(super) fn want(&mut self, ssid: Option<u32>, iova: u64, write: bool, slot: usize) {
+    pub(super) fn want(&mut self, ssid: Option<u32>, iova: u64, need: Need, slot: usize) {
         let page = Span::around(ssid, iova, STU_LOG2);
         let mut all = self.asked.values_mut().chain(&mut self.unasked);
-        match all.find(|wanted| wanted.page == page && wanted.write == write) {
+        match all.find(|wanted| wanted.page == page && wanted.need == need) {
             Some(wanted) => wanted.waiting.push(slot),
-            None => self.unasked.push_back(Wanted { page, iova, write, waiting: vec![slot] }),
+            None => self.unasked.push_back(Wanted { page, iova, need, waiting: vec![slot] }),
         }
     }
 
@@ -78,13 +78,15 @@ impl Paging {
         }
         let group = self.next_group;
         self.next_group = (group + 1) % GROUPS as u16;
-        let ssid = wanted.page.ssid;
+        let (ssid, Need { write, execute, privileged }) = (wanted.page.ssid, wanted.need);
         let request = PageRequest::default()
             .with_sid(self.sid.into())
             .with_ssv(ssid.is_some())
             .with_ssid(ssid.unwrap_or(0).into())
-            .with_r(!wanted.write)
-            .with_w(wanted.write)
+            .with_r(!write)
+            .with_w(write)
+            .with_x(execute)
+            .with_priv_(privileged)
             .with_last(true)
             .with_prgindex(group.into())
             .with_addr(wanted.iova >> STU_LOG2 << STU_LOG2);
@@ -125,7 +127,7 @@ mod test {
         for (slot, iova, write) in
             [(0, 0x1000, false), (1, 0x1fff, false), (2, 0x1000, true), (3, 0x2000, false)]
         {
-            p.want(None, iova, write, slot);
+            p.want(None, iova, Need { write, ..Need::default() }, slot);
         }
         let sent: Vec<_> =
             std::iter::from_fn(|| p.next()).map(|r| (r.addr(), r.r(), r.w(), r.prgindex())).collect();
@@ -145,7 +147,7 @@ mod test {
             (None, Some(3), false),
         ] {
             let mut p = paging(1);
-            p.want(asked, 0x1000, false, 7);
+            p.want(asked, 0x1000, Need::default(), 7);
             let request = p.next().expect("there is a credit");
             assert_eq!((request.ssv(), request.ssid()), (asked.is_some(), asked.unwrap_or(0).into()));
             assert_eq!(p.answered(&answer(0, answered)).is_some(), found, "{asked:?} {answered:?}");
@@ -156,7 +158,7 @@ mod test {
     fn groups_in_use_are_not_given_again() {
         let mut p = paging(GROUPS);
         for page in 0..u64::from(GROUPS) + 1 {
-            p.want(None, page << 12, false, page as usize);
+            p.want(None, page << 12, Need::default(), page as usize);
         }
         assert_eq!(std::iter::from_fn(|| p.next()).count(), GROUPS as usize);
         assert_eq!(p.answered(&answer(7, None)), Some(vec![7]));

@@ -4,7 +4,7 @@ use sim::{DomainId, Queue, Time};
 
 use super::*;
 use crate::bus::{LINE, Requester};
-use crate::dma::{AddressType, PageAnswer};
+use crate::dma::{AddressType, Grant, Incoming, PageAnswer};
 use crate::memory::PhysMem;
 
 const PAGE: u64 = 4096;
@@ -49,7 +49,8 @@ impl World {
         let pa = match request.kind {
             AddressType::TranslationRequest { .. } => {
                 let (page, read, write) = mapping.unwrap_or_default();
-                return DmaResult::Translation { pa: page * PAGE, size_log2: 12, read, write };
+                let grant = Grant { pa: page * PAGE, size_log2: 12, read, write, ..Grant::default() };
+                return DmaResult::Translation(grant);
             }
             AddressType::Translated => request.addr,
             AddressType::Untranslated => match mapping {
@@ -157,20 +158,20 @@ const WRITE_TAG: u32 = 2;
 
 /// A read of eight bytes.
 pub(super) fn read(offset: u64) -> In {
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: READ_TAG, addr: offset, op: Op::Read { len: 8 } })
+    In::Bus(Transaction::new(Requester::Cpu(0), READ_TAG, offset, Op::Read { len: 8 }))
 }
 /// A write of four bytes.
 pub(super) fn write32(offset: u64, value: u32) -> In {
     let op = Op::Write(Data::u32(value));
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
+    In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 /// A write of eight bytes.
 pub(super) fn write(offset: u64, value: u64) -> In {
     let op = Op::Write(Data::u64(value));
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
+    In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
-    let job = Job { write, iova, ssid: None, len, pattern: pattern.to_vec() };
+    let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len, pattern: pattern.to_vec() };
     In::Job { cpu: 0, tag: 1, job: Box::new(job) }
 }
 fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
@@ -468,7 +469,7 @@ fn an_endpoint_without_an_atc_answers_after_a_round_trip() {
 
 #[test]
 fn a_dma_endpoint_has_no_registers() {
-    let transaction = |op| Transaction { from: Requester::Cpu(0), tag: 1, addr: 0x40, op };
+    let transaction = |op| Transaction::new(Requester::Cpu(0), 1, 0x40, op);
     for (op, want) in [
         (Op::Read { len: 4 }, Err(Abort)),
         (Op::Write(Data::u32(1)), Ok(Data::EMPTY)), // posted: the CPU is not told

@@ -391,6 +391,7 @@ impl Registers {
         Control {
             features: self.features,
             cr0: CR0(self.page0.get::<CR0ACK>().0),
+            cr1: self.page0.get::<CR1>(),
             cr2: self.page0.get::<CR2>(),
             gbpa: self.gbpa,
             strtab_base: self.page0.get::<STRTAB_BASE>(),

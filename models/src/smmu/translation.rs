@@ -11,12 +11,13 @@
 
 mod configure;
 mod ends;
+mod fetch;
 mod operation;
 mod stages;
 
 use spec::smmu::{EventNumber, EventRecord};
 
-use super::attributes::Overrides;
+use super::attributes::{LeafAttributes, Overrides};
 use super::caches::Caches;
 use super::config::Tables;
 use super::config_cache::{Context, Stream};
@@ -31,6 +32,7 @@ use super::step::{AtsAnswer, Input, Outcome, Step, Unit};
 use super::tlb::Entry;
 use super::walk_cache::TableEntry;
 use crate::bus::{Abort, Data};
+use crate::dma::Grant;
 
 /// What the next input is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +145,10 @@ pub struct Translation {
     may_span: bool,
     /// After the overrides of the STE.
     access: Access,
+    /// STE.INSTCFG, where it has an effect.
+    instcfg: u8,
+    /// log2 of the size of an answer to a translation request that permits nothing.
+    unit: u8,
     stream: Stream,
     context: Context,
     world: World,
@@ -159,6 +165,8 @@ pub struct Translation {
     purpose: Purpose,
     /// Where the outstanding access goes.
     fetch: u64,
+    /// What stage 2 says of that place, where the address was an intermediate one.
+    under: LeafAttributes,
     /// What is being written into the descriptors that `one` and `two` stand at.
     updates: [Update; 2],
     lost_updates: u8,
@@ -210,12 +218,15 @@ const fn done(outcome: Outcome) -> Step {
 impl Translation {
     /// A transaction that has just arrived.
     pub fn new(request: Request) -> Self {
+        let request = request.as_it_counts();
         Self {
             request,
             state: State::Begin,
             may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
+            instcfg: 0,
+            unit: 0,
             stream: Stream::default(),
             context: Context::default(),
             world: World::El1,
@@ -228,6 +239,7 @@ impl Translation {
             ipa: 0,
             purpose: Purpose::Input,
             fetch: 0,
+            under: LeafAttributes::default(),
             updates: [Update::default(); 2],
             lost_updates: 0,
             at_once: false,
@@ -429,8 +441,8 @@ impl Translation {
             return self.same_address(features);
         }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
-            let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
-            return Outcome::Ats { answer, event: None };
+            let grant = Grant { size_log2: features.oas, read: true, write: true, ..Grant::default() };
+            return Outcome::Ats { answer: AtsAnswer::Translation(grant), event: None };
         }
         Outcome::Translated {
             pa: self.request.addr,

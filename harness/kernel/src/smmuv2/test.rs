@@ -71,7 +71,7 @@ impl World {
         }
         self.register_writes += u64::from(op.writes());
         let before = self.responses.len();
-        self.queue.push(self.clock, In::Bus(Transaction { from: Requester::Cpu(0), tag: 0, addr, op }));
+        self.queue.push(self.clock, In::Bus(Transaction::new(Requester::Cpu(0), 0, addr, op)));
         while self.responses.len() == before {
             assert!(self.step());
         }

@@ -85,7 +85,7 @@ impl Timed {
 
     fn access(&mut self, addr: PhysAddr, op: Op, around: &mut Around) -> Result<Data, Abort> {
         let tag = self.tag();
-        let transaction = Transaction { from: Requester::Cpu(0), tag, addr, op };
+        let transaction = Transaction::new(Requester::Cpu(0), tag, addr, op);
         self.queue.push(self.now() + self.fabric.mmio, Event::Smmu(psmmu::In::Bus(transaction)));
         while self.answer.is_none() {
             assert!(self.step(around), "a pSMMU answers every register access");

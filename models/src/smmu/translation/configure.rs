@@ -146,6 +146,7 @@ impl Translation {
             RequestKind::AtsTranslated if eats() == config::EATS_FULL => {
                 return self.pass(control, Overrides::NONE);
             }
+            RequestKind::AtsRequest { .. } => self.unit = features.smallest_page(),
             // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
             RequestKind::AtsTranslated => {
                 self.access = Access { instruction: false, privileged: false, ..self.access };
@@ -153,7 +154,8 @@ impl Translation {
             _ => (),
         }
         if features.attr_perms_ovr && self.lookup().is_none() {
-            self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
+            self.instcfg = ste.instcfg() as u8;
+            self.access = self.access.overridden(ste.privcfg() as u8, self.instcfg);
         }
         self.world = config::world(ste, control);
         self.stage2 = mode & 2 != 0;
