@@ -69,6 +69,7 @@ impl Cycles {
 
 fn memory(transaction: &Transaction, world: &mut World) -> Result<Data, Abort> {
     let mut line = [0; LINE];
+    world.accessed(transaction.addr, transaction.attributes);
     match transaction.op {
         Op::Read { len } => {
             let into = &mut line[..usize::from(len)];
