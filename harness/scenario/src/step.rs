@@ -590,6 +590,10 @@ record! {
         length: Size [1..=1 << 20] = "8 B";
         /// PASID.
         pasid: Option<u64> [0..=0xf_ffff];
+        /// Its transactions are privileged. On PCIe only those with a PASID can be.
+        privileged: bool = "false";
+        /// Its reads fetch instructions. On PCIe only those with a PASID can.
+        instruction: bool = "false";
         /// Data of a write, or expected data of a read.
         data: Option<Bytes>;
         /// The buffer it must reach.

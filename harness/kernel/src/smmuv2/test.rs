@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{CpuId, SignalId};
-use models::dma::{AddressType, DmaRequest, DmaResult};
+use models::dma::{AddressType, DmaRequest, DmaResult, Incoming};
 use models::memory::PhysMem;
 use models::smmuv2::{EngineTiming, In, Out, Smmuv2Config, Smmuv2Faults, Smmuv2Pair};
 use parking_lot::Mutex;
@@ -95,6 +95,7 @@ impl World {
             kind,
             op,
             unsupported: false,
+            incoming: Incoming::DEFAULT,
         };
         self.queue.push(self.clock, In::Dma(request));
         while self.step() {}

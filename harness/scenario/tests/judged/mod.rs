@@ -7,6 +7,7 @@ use models::dma::AtcInvalidate;
 use models::functional::Surroundings;
 use models::memory::PhysMem;
 use models::record::Record;
+use models::smmu::Attributes;
 use oracle::{Config, Source};
 use parking_lot::Mutex;
 use scenario::run::judge::{Facts, Judge};

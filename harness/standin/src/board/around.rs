@@ -9,6 +9,7 @@ use models::endpoint::{Atc, AtcConfig};
 use models::faults::Trigger;
 use models::functional::Surroundings;
 use models::record::Record;
+use models::smmu::Attributes;
 use scenario::run::judge::Judge;
 use scenario::run::trace::Trace;
 use sim::Time;
