@@ -6,7 +6,7 @@ use spec::smmu::{Command, EventRecord, PageRequest};
 use crate::bus::{Data, PhysAddr, Requester};
 use crate::cpu::CpuId;
 use crate::dma::{Incoming, PageResponse};
-use crate::smmu::Attributes;
+use crate::smmu::{Attributes, Request, RequestKind};
 
 /// Which queue of a pSMMU a command came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,12 +39,29 @@ pub struct Updater {
     pub iova: u64,
     /// Memory is written, or an ATS translation request asks for write permission.
     pub write: bool,
-    /// What the transaction says of itself.
+    /// What the transaction says of itself. A request counts as data: where it gets nothing to read it gets nothing to execute.
     pub incoming: Incoming,
     /// It came with a translated address (ATS).
     pub translated: bool,
     /// When its translation began.
     pub begun: Time,
+}
+
+impl Updater {
+    pub(crate) fn new(smmu: u16, request: &Request, begun: Time) -> Self {
+        let Request { sid, ssid, addr: iova, kind, write, instruction, .. } = *request;
+        let asks = matches!(kind, RequestKind::AtsRequest { .. });
+        Self {
+            smmu,
+            sid,
+            ssid,
+            iova,
+            write: write || kind == RequestKind::AtsRequest { write: true },
+            incoming: Incoming { instruction: instruction && !asks, ..request.incoming() },
+            translated: kind == RequestKind::AtsTranslated,
+            begun,
+        }
+    }
 }
 
 /// Something that happened in the hardware.

@@ -206,20 +206,7 @@ impl<S: Surroundings> TableMemory for &mut Walk<'_, S> {
             return Ok(found);
         }
         self.updates += 1;
-        let Request { sid, ssid, addr: iova, kind, write, .. } = self.request;
-        let incoming = self.request.incoming();
-        let write = write || kind == RequestKind::AtsRequest { write: true };
-        let translated = kind == RequestKind::AtsTranslated;
-        let who = Updater {
-            smmu: self.smmu,
-            sid,
-            ssid,
-            iova,
-            write,
-            incoming,
-            translated,
-            begun: self.around.now(),
-        };
+        let who = Updater::new(self.smmu, &self.request, self.around.now());
         self.around.record(Record::DescriptorUpdated { who, addr, before, after });
         Ok(found)
     }

@@ -316,13 +316,8 @@ impl Psmmu {
         let Update { expected: before, new: after } = update;
         if result.is_ok_and(|found| found.value() == before) {
             let (flight, _) = self.tbu.slots[slot].as_ref().expect("the slot is in use");
-            let Request { sid, ssid, addr: iova, kind, write, .. } = *flight.request();
-            let incoming = flight.request().incoming();
-            let write = write || kind == RequestKind::AtsRequest { write: true };
-            let translated = kind == RequestKind::AtsTranslated;
-            let (smmu, begun) = (self.smmu(), flight.begun);
+            let who = Updater::new(self.smmu(), flight.request(), flight.begun);
             self.metrics.walk_updates += 1;
-            let who = Updater { smmu, sid, ssid, iova, write, incoming, translated, begun };
             cx.note(Record::DescriptorUpdated { who, addr, before, after });
         }
         self.walked(slot, result, cx);
