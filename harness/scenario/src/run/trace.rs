@@ -455,7 +455,7 @@ mod test {
             |      12.345678 us  left      stops at VCMDQ3=LVCMDQ1.0[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
             |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 of 64 bytes to 0x8040, hit
             |      12.345678 us  left      dma 7: done
-            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 aborted with C_BAD_STE
+            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write privileged instruction 0x1040 aborted with C_BAD_STE
             |      12.345678 us  left      event C_BAD_STE sid=0x5
             |      12.345678 us  left      PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w
             |      12.345678 us  left      drops PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w
