@@ -54,11 +54,12 @@ impl Need {
             && (self.execute || !other.execute)
     }
     pub(super) const fn is_met_by(self, grant: &Grant) -> bool {
-        match self {
+        let permitted = match self {
             Self { write: true, .. } => grant.write,
             Self { execute: true, .. } => grant.execute,
             _ => grant.read,
-        }
+        };
+        permitted && grant.privileged == self.privileged
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct World {
     pub map: BTreeMap<u64, (u64, bool, bool)>,
     pub requests: Vec<(Time, DmaRequest)>,
     pub said: Vec<(Time, Out)>,
+    /// Makes more, or less, of what a translation request is granted.
+    pub grant: fn(&DmaRequest, Grant) -> Grant,
     /// How page requests are answered, and after how many of Success a page is there.
     pub pages: (PageAnswer, u32),
     pub page_requests: Vec<PageRequest>,
@@ -33,6 +35,7 @@ impl World {
         Self {
             memory: PhysMem::new(),
             map: (1..100).map(|page| (page, (page + 1000, true, true))).collect(),
+            grant: |_, grant| grant,
             requests: Vec::new(),
             said: Vec::new(),
             pages: (PageAnswer::Success, 1),
@@ -50,7 +53,7 @@ impl World {
             AddressType::TranslationRequest { .. } => {
                 let (page, read, write) = mapping.unwrap_or_default();
                 let grant = Grant { pa: page * PAGE, size_log2: 12, read, write, ..Grant::default() };
-                return DmaResult::Translation(grant);
+                return DmaResult::Translation((self.grant)(request, grant));
             }
             AddressType::Translated => request.addr,
             AddressType::Untranslated => match mapping {
@@ -242,6 +245,81 @@ fn jobs_stop_at_the_first_abort() {
             assert_eq!(results[0].data.len() as u32, if write { 0 } else { done }, "{case}");
         }
     }
+}
+
+/// A read or write of a line, what it says of itself, what is granted; what was sent: the request for a translation with NW, Exe
+/// and Priv, the access and whether it snoops.
+#[test]
+fn requests_ask_for_what_accesses_need_and_accesses_go_out_as_granted() {
+    let fetch = Incoming { instruction: true, ..Incoming::DEFAULT };
+    let both = Incoming { privileged: true, ..fetch };
+    let all = |r: &DmaRequest, grant: Grant| {
+        let Incoming { privileged, instruction, .. } = r.incoming;
+        Grant { execute: instruction, privileged, ..grant }
+    };
+    for (name, write, ssid, incoming, grant, want) in [
+        ("data", false, Some(1), Incoming::DEFAULT, all as fn(&DmaRequest, Grant) -> Grant, "nw, translated"),
+        ("fetch", false, Some(1), fetch, all, "nw exe, translated"),
+        ("privileged fetch", false, Some(1), both, all, "nw exe priv, translated"),
+        ("writes are data", true, Some(1), both, all, "priv, translated"),
+        ("without PASID", false, None, both, all, "nw, translated"),
+        ("no Exe granted", false, Some(1), fetch, |_, grant| grant, "nw exe, nw exe, page request r x"),
+        (
+            "of another privilege",
+            false,
+            Some(1),
+            both,
+            |_, g| Grant { execute: true, ..g },
+            "nw exe priv, nw exe priv, page request r x priv",
+        ),
+        (
+            "U",
+            false,
+            None,
+            Incoming::DEFAULT,
+            |_, g| Grant { untranslated_only: true, ..g },
+            "nw, untranslated",
+        ),
+        (
+            "N",
+            false,
+            None,
+            Incoming::DEFAULT,
+            |_, g| Grant { no_snoop: true, ..g },
+            "nw, translated unsnooped",
+        ),
+    ] {
+        let mut world = World::new();
+        world.grant = grant;
+        let pri = PriConfig { credits: 1, tries: 1 };
+        let mut endpoint = Endpoint::new(EndpointConfig { pri: Some(pri), ..with_atc() });
+        let job = Job { write, iova: PAGE, ssid, incoming, len: 8, pattern: vec![1] };
+        let job = In::Job { cpu: 0, tag: 1, job: Box::new(job) };
+        world.run(&mut endpoint, vec![(Time::ZERO, job)]);
+        let mut sent: Vec<String> = world.requests.iter().map(|(_, request)| sent(request)).collect();
+        sent.extend(world.page_requests.iter().map(|r| {
+            let flags = [(r.r(), " r"), (r.w(), " w"), (r.x(), " x"), (r.priv_(), " priv")];
+            format!("page request{}", shown(&flags))
+        }));
+        assert_eq!(sent.join(", "), want, "{name}");
+    }
+}
+
+fn shown(flags: &[(bool, &str)]) -> String {
+    flags.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect()
+}
+
+fn sent(request: &DmaRequest) -> String {
+    let Incoming { privileged, instruction, memory } = request.incoming;
+    let unsnooped = memory == crate::smmu::Attributes::NOT_SNOOPED;
+    let flags = match request.kind {
+        AddressType::TranslationRequest { write } => {
+            vec![(!write, "nw "), (instruction, "exe "), (privileged, "priv ")]
+        }
+        AddressType::Translated => vec![(true, "translated"), (unsnooped, " unsnooped")],
+        AddressType::Untranslated => vec![(true, "untranslated"), (unsnooped, " unsnooped")],
+    };
+    shown(&flags).trim().to_owned()
 }
 
 /// Four pages from a hole of two on. What there is of each row: whether it may ask, how it is answered and after how many
