@@ -45,6 +45,7 @@ impl<F: FnMut(PhysAddr, usize) -> Result<Data, Abort>> TableMemory for F {
 }
 
 /// Translates a request that has just arrived, and says whether it went beyond the TLBs.
+#[inline]
 pub fn translate_at_once(
     request: Request,
     control: &Control,
@@ -95,6 +96,8 @@ pub fn translate_observed(
     }
 }
 
+// Apart, so that hits are short.
+#[inline(never)]
 fn carry(
     translation: &mut Translation,
     control: &Control,

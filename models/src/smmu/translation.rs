@@ -177,6 +177,7 @@ pub struct Translation {
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
+#[inline]
 fn access_of(request: &Request) -> Access {
     let requester = matches!(request.kind, RequestKind::AtsRequest { .. });
     let access = Access {
