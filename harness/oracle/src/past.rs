@@ -363,8 +363,10 @@ impl View for Past<'_> {
         let mut found = vec![(self.scene.now(), None)];
         for pair in self.scene.registers.windows(2).rev().take(DEPTH) {
             let (old, (at, time, _)) = (pair[0].2, pair[1]);
-            // An SMMU that has been enabled does not go back to bypass, nor the other way, once the update is over.
-            let same = old.cr0.smmuen() == self.scene.now().cr0.smmuen();
+            // An SMMU that has been enabled does not go back to bypass, nor the other way, once the update is over. One that has failed
+            // does not go back at all.
+            let now = self.scene.now();
+            let same = old.cr0.smmuen() == now.cr0.smmuen() && old.failed == now.failed;
             let pending = self.under_way(time + self.scene.update_bound);
             // Another table base shows in entries cached from it.
             let kept = same

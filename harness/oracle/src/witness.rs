@@ -99,6 +99,8 @@ pub struct Registers {
     pub strtab_base: STRTAB_BASE,
     /// Shape of the Stream table.
     pub strtab_base_cfg: STRTAB_BASE_CFG,
+    /// Service Failure Mode: no transaction may go on.
+    pub failed: bool,
 }
 
 /// A command queue, by who looks at its consumer index.

@@ -110,6 +110,8 @@ choice! {
         MemoryAbort = "memory-abort",
         /// an SMMU stops consuming its command queue
         StallCmdq = "stall-cmdq",
+        /// an SMMU enters Service Failure Mode instead of executing a command
+        ServiceFailure = "service-failure",
         /// a VINTF never reports that it is enabled
         StuckVintf = "stuck-vintf",
         /// an SMMU takes a command of any of its queues for an illegal one, as if it was damaged on its way

@@ -209,7 +209,7 @@ impl Psmmu {
     pub(super) fn tell_cmdqv_whether_the_smmu_runs(&mut self) {
         let ack = self.registers.get::<CR0ACK>();
         if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen());
+            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen() && !self.registers.has_failed());
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Control {
     pub strtab_base: STRTAB_BASE,
     /// STRTAB_BASE_CFG.
     pub strtab_base_cfg: STRTAB_BASE_CFG,
+    /// Service Failure Mode: nothing is translated any more (IHI 0070, 12.3).
+    pub failed: bool,
 }
 
 impl Control {
@@ -33,6 +35,7 @@ impl Control {
             gbpa: GBPA(0),
             strtab_base: STRTAB_BASE(0),
             strtab_base_cfg: STRTAB_BASE_CFG(0),
+            failed: false,
         }
     }
 

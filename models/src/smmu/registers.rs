@@ -113,6 +113,8 @@ pub struct Registers {
     features: Features,
     /// GBPA as it acts on traffic: the register shows new values before they hold.
     gbpa: GBPA,
+    /// Service Failure Mode has been entered.
+    failed: bool,
 }
 
 /// The name of the register at this offset, for messages.
@@ -142,7 +144,15 @@ impl Registers {
         let gbpa = page0.get::<GBPA>();
         let ecmdqs = features.ecmdq.map_or(0, ControlPages::queues);
         let ecmdqs = vec![EcmdqFile::new(&features); ecmdqs];
-        Self { page0, page1: RegFile::reset(), ecmdqs, vatos: RegFile::reset(), features, gbpa }
+        Self {
+            page0,
+            page1: RegFile::reset(),
+            ecmdqs,
+            vatos: RegFile::reset(),
+            features,
+            gbpa,
+            failed: false,
+        }
     }
 
     /// What the ID registers say.
@@ -360,6 +370,7 @@ impl Registers {
             gbpa: self.gbpa,
             strtab_base: self.page0.get::<STRTAB_BASE>(),
             strtab_base_cfg: self.page0.get::<STRTAB_BASE_CFG>(),
+            failed: self.failed,
         }
     }
 
@@ -378,6 +389,15 @@ impl Registers {
             self.page0.set(GERROR(self.page0.get::<GERROR>().0 ^ error.mask()));
         }
         first
+    }
+
+    /// Enters Service Failure Mode, which only a new SMMU is free of. Registers go on to work; the queues do not.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+    /// Whether this is Service Failure Mode.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Whether commands may be taken: enabled on both sides of the handshake, and no unacknowledged error.

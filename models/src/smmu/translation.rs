@@ -16,6 +16,7 @@ mod stages;
 
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::atos::Answer;
 use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
@@ -182,7 +183,7 @@ fn access_of(request: &Request) -> Access {
 
 /// Whether a request asks the micro TLB first.
 fn asks_micro(request: &Request, control: &Control) -> bool {
-    control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
+    control.enabled() && !control.failed && request.kind == RequestKind::Ordinary && !request.unsupported
 }
 
 /// What the micro TLB knows about an ordinary request.
@@ -389,6 +390,14 @@ impl Translation {
         let kind = self.request.kind;
         if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
             return self.no_such_transaction();
+        }
+        if control.failed {
+            return done(match kind {
+                RequestKind::Ordinary | RequestKind::AtsTranslated => Outcome::Abort { event: None },
+                RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+                RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
+                RequestKind::Operation(_) => Outcome::Operation(Answer::InternalError),
+            });
         }
         if !control.enabled() {
             return match kind {

@@ -125,6 +125,7 @@ impl Bench {
                 irq_ctrl: IRQ_CTRL(0).with_eventq_irqen(true).with_priq_irqen(true),
                 strtab_base: STRTAB_BASE(0).with_addr(table),
                 strtab_base_cfg: STRTAB_BASE_CFG(0).with_log2size(8),
+                failed: false,
                 ..Registers::default()
             };
             self.see(Fact::Configured { smmu: smmu as u16, registers });

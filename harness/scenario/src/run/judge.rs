@@ -450,6 +450,7 @@ impl Judge {
 
     fn global_error(&mut self, now: Time, smmu: u16, error: GlobalError) {
         self.mirrors[usize::from(smmu)].failed(error);
+        self.configure(now, smmu);
         if error == GlobalError::MSI_EVENTQ_ABT_ERR {
             // The message went nowhere, and software is told that instead.
             self.tell(now, Fact::EventInterrupt { smmu });

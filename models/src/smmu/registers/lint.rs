@@ -2,7 +2,7 @@
 
 use spec::smmu::ecmdq::ECMDQ_CONS;
 use spec::smmu::page0::{
-    CMDQ_BASE, CR0, CR0ACK, CR1, EVENTQ_BASE, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE, STRTAB_BASE,
+    CMDQ_BASE, CR0, CR0ACK, CR1, CR2, EVENTQ_BASE, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE, STRTAB_BASE,
     STRTAB_BASE_CFG,
 };
 use spec::smmu::{Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
@@ -71,7 +71,9 @@ impl Registers {
             Place::Vatos(reg) => self.lints_atos(Group::Virtual, reg == Vatos::VATOS_CTRL, lost),
             Place::ControlPage(..) => Lints::NONE,
         };
-        found.and(Lints::when(wanted & !mask != 0, Lint::ReservedBits))
+        // Linux sets PTM whether or not there is broadcast invalidation.
+        let usual = if place == Place::Zero(Page0::CR2) { CR2(0).with_ptm(true).0 } else { 0 };
+        found.and(Lints::when(wanted & !(mask | usual) != 0, Lint::ReservedBits))
     }
 
     fn lints_zero(&self, reg: Page0, before: &Before, wanted: u64, lost: u64) -> Lints {

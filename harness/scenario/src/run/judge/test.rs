@@ -194,6 +194,8 @@ fn registers_hold_when_acknowledged() {
             vec![abort(true), ack(Page0::GBPA, GBPA(0).with_abort(true).0), aborted(5, None)],
             vec![],
         ),
+        ("service failure", vec![failed(GlobalError::SFM_ERR), aborted(5, None)], vec![]),
+        ("nothing passes then", vec![failed(GlobalError::SFM_ERR), pass()], breach()),
     ]);
 }
 
