@@ -6,6 +6,7 @@
 use crate::check;
 use crate::invalidation::{Invalidation, Invalidations};
 use crate::memory::{Change, Memory, Seq};
+use crate::repetition::SequenceId;
 use crate::walk::{self, Step, Structure, Tag, View};
 use crate::witness::{Dma, Registers, Smmu, Time};
 use spec::smmu::descriptor::{Leaf1, Table};
@@ -88,7 +89,7 @@ impl View for Present<'_> {
     }
 }
 
-fn in_order(word: u64, step: &Step) -> u64 {
+pub(crate) fn in_order(word: u64, step: &Step) -> u64 {
     if step.big_endian { word.swap_bytes() } else { word }
 }
 
@@ -97,6 +98,8 @@ fn in_order(word: u64, step: &Step) -> u64 {
 pub(crate) enum Reach {
     /// What no completed invalidation has removed.
     Cached,
+    /// The same, if whatever may be issued again was not complete, but for this sequence.
+    Unrepeated(Option<SequenceId>),
     /// Everything that is remembered.
     Ever,
 }
@@ -194,7 +197,12 @@ impl Past<'_> {
     }
 
     fn complete_after(&self, since: Seq) -> impl Iterator<Item = &Invalidation> {
-        self.scene.invalidations.complete_after(self.dma().smmu, since)
+        let counts = |awaits| match self.reach {
+            Reach::Cached | Reach::Ever => true,
+            Reach::Unrepeated(but) => but == Some(awaits),
+        };
+        let complete = self.scene.invalidations.complete_after(self.dma().smmu, since);
+        complete.filter(move |i| i.awaits.is_none_or(counts))
     }
 
     /// The completed invalidation, if any, that removed what was cached of `part` before `since`.

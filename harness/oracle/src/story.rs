@@ -230,6 +230,19 @@ impl Teller<'_> {
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
     }
 
+    /// Why something that was held back is a finding.
+    pub(crate) fn not_repeated(&self, queue: Queue, used_anew: bool) -> String {
+        let queue = self.queue(queue);
+        match used_anew {
+            true => {
+                format!("software used the page anew before {queue} issued its invalidations a second time")
+            }
+            false => {
+                format!("{queue} did not issue its invalidations a second time, which this silicon asks for")
+            }
+        }
+    }
+
     /// Who mapped, who changed what, where the invalidations went.
     fn history(&self, dma: &Dma, used: &[Old]) -> Lines {
         let mut lines = Lines::default();

@@ -52,13 +52,23 @@ pub struct Smmu {
     pub idr3: IDR3,
     /// Address sizes and granules.
     pub idr5: IDR5,
+    /// It may lose a sequence of CFGI and TLBI commands up to a CMD_SYNC, unless that is issued again (erratum T264-SMMU-3).
+    /// Software that does so counts on the second CMD_SYNC only.
+    pub repeats: bool,
 }
 
 impl Smmu {
-    /// An SMMU with the abilities of the register table's reset values.
+    /// An SMMU with the abilities of the register table's reset values, without errata.
     pub fn new(name: &str) -> Self {
         let file = RegFile::<Page0>::reset();
-        Self { name: name.to_owned(), idr0: file.get(), idr1: file.get(), idr3: file.get(), idr5: file.get() }
+        Self {
+            name: name.to_owned(),
+            idr0: file.get(),
+            idr1: file.get(),
+            idr3: file.get(),
+            idr5: file.get(),
+            repeats: false,
+        }
     }
 }
 
@@ -221,7 +231,8 @@ pub enum Fact<'a> {
         index: u32,
         /// The command as it lies in the queue.
         command: [u64; 2],
-        /// For a guest's queue that is passed through: the SMMU that executes it. Used only to tell the story.
+        /// For a guest's queue that is passed through: the SMMU that executes it. Tells whether invalidations must be issued
+        /// twice, and the story.
         on: Option<SmmuId>,
     },
     /// The owner of a queue was told that an endpoint did not answer an invalidation (CERROR_ATC_INV_SYNC). What endpoints hold

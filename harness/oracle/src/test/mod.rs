@@ -3,6 +3,7 @@
 mod judgements;
 mod random;
 mod reference;
+mod repetition;
 mod silent;
 mod updates;
 mod watching;
@@ -289,6 +290,8 @@ enum Do {
     S2Block(u64, u64),
     S2Gone(u64),
     Inv(Queue, Command),
+    /// The same in a queue that is passed through to this SMMU.
+    Passed(Queue, u16, Command),
     Sync(Queue),
     /// A CMD_SYNC stops with CERROR_ATC_INV_SYNC.
     TimedOut(Queue),
@@ -341,6 +344,7 @@ impl Bench {
             Do::S2Block(ipa, pa) => self.map(GUEST_S2, 1, 2, ipa, leaf2(pa).with_page(false).0[0]),
             Do::S2Gone(ipa) => self.map(GUEST_S2, 1, 2, ipa, 0),
             Do::Inv(queue, command) => self.command(queue, command, None),
+            Do::Passed(queue, smmu, command) => self.command(queue, command, Some(smmu)),
             Do::TimedOut(queue) => self.see(Fact::AtcTimedOut { queue }),
             Do::Sync(queue) => self.command(queue, Command::sync(), None),
             Do::Use(smmu, sid, iova, pa) => {

@@ -101,7 +101,9 @@ pub struct Judge {
 impl Judge {
     /// A judge of a machine out of reset, whose memory is zero.
     pub fn new(facts: Facts) -> Self {
-        Self::with_config(facts, Config::default())
+        // Every CPU may be interrupted between two issues, by what issues as well.
+        let repetitions = 2 * facts.cpus.max(1);
+        Self::with_config(facts, Config { repetitions, ..Config::default() })
     }
 
     /// The same with other bounds.
@@ -182,6 +184,11 @@ impl Judge {
     /// needs to know, to judge uses of what is gone when it looks; see [`Fact::Read`].
     pub fn table_read(&mut self, now: Time, addr: u64, words: &[u64]) {
         self.tell(now, Fact::Read { addr, words });
+    }
+
+    /// Nothing more will be told: what the oracle has held back is a finding now.
+    pub fn stop(&mut self) {
+        self.oracle.stop();
     }
 
     /// The run is over: what was wrong, in order of time.

@@ -126,6 +126,7 @@ fn facts() -> Facts {
         page_line: Some(LINE + 2),
         cmdqv: Some(0x4671),
         version2: name == "pair",
+        repeats: false,
     };
     let stream = |sid, name: &str| StreamFact { smmu: 0, sid, name: name.to_owned() };
     Facts {
