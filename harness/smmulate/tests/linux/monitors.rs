@@ -1,7 +1,7 @@
 //! Performance monitors under Linux's own driver (drivers/perf/arm_smmuv3_pmu.c): what it finds, and that it counts what the summary
 //! counts. Disks get their driver while all is counted and are let go again, so these are the counts of the whole run.
 
-use crate::machine::{Boot, Kernel, Ran, boot};
+use crate::machine::{Boot, Kernel, Ran, boot, is_there};
 
 /// What the groups of TCUs and TBUs can count, as sysfs lists it.
 const TCU: &str = "config_cache_miss config_struct_access cycles pcie_ats_trans_rq tlb_miss trans_table_walk_access transaction";
@@ -16,6 +16,10 @@ const PLATFORM: &str = include_str!("../../../../scenarios/platforms/two-monitor
 
 /// Boots with a script that knows the functions of monitors.sh. `iomem` lets it give counters values behind the driver's back.
 fn monitored(platform: &str, script: &str, arg: &str) -> Option<Ran> {
+    // Older ones lack the driver.
+    if !is_there(&[("stock", "recipe")]) {
+        return None;
+    }
     let functions = concat!("/monitors=", env!("CARGO_MANIFEST_DIR"), "/tests/linux/monitors.sh");
     let args: Vec<_> = ["--file", functions, arg].into_iter().filter(|arg| !arg.is_empty()).collect();
     boot(&Boot {
