@@ -446,8 +446,26 @@ impl<'a> Reader<'a> {
             }
         }
         let node = spec.node.unwrap_or(NodeId(0));
-        let pmcg = spec.pmcg;
-        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, pmcg, mmio, timing };
+        if spec.pmcg_msi && !spec.pmcg {
+            self.cx.diagnostics.push(
+                Diagnostic::at(
+                    item.key("pmcg_msi"),
+                    "there are no performance monitors that could send messages",
+                )
+                .help("add: pmcg = true"),
+            );
+        }
+        let psmmu = Psmmu {
+            name: String::new(),
+            node,
+            preset: preset.name,
+            id,
+            cmdqv,
+            pmcg: spec.pmcg,
+            pmcg_msi: spec.pmcg_msi,
+            mmio,
+            timing,
+        };
         Some((psmmu, spec.mmio.is_some()))
     }
 

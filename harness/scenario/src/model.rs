@@ -102,6 +102,8 @@ pub struct Psmmu {
     pub cmdqv: Option<CmdqvSizes>,
     /// It has performance monitors.
     pub pmcg: bool,
+    /// They interrupt by messages.
+    pub pmcg_msi: bool,
     /// Base address of its registers.
     pub mmio: u64,
     /// Sizes and times.

@@ -240,6 +240,8 @@ record! {
         /// Has performance monitors: a counter group of the TCU and one of the TBU, as an MMU-700 (registers `smmu0.pmcg.tcu`,
         /// `smmu0.pmcg.tbu`; metrics `smmu0.pmcg.tcu.counter0`).
         pmcg: bool = "false";
+        /// Its performance monitors interrupt by messages, if software gives them an address (CFGR.MSI). Those of an MMU-700 cannot.
+        pmcg_msi: bool = "false";
         /// Base of the registers (two 64 KiB pages); assigned by default.
         mmio: Option<Address>;
         /// Replaces IDR0 of the preset.

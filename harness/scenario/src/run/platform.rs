@@ -272,7 +272,9 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
     }
     if p.pmcg {
         let lines = Each { tcu: Some(first + PMCG_TCU), tbu: Some(first + PMCG_TBU) };
-        config.pmcg = Some(PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) });
+        let mut pmcg = PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) };
+        (pmcg.shapes.tcu.msi, pmcg.shapes.tbu.msi) = (p.pmcg_msi, p.pmcg_msi);
+        config.pmcg = Some(pmcg);
     }
     config
 }
