@@ -16,6 +16,8 @@ use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+pub(crate) use self::pages::Asked;
+
 /// Bounds. The defaults suit runs of some seconds of simulated time.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -301,7 +303,9 @@ impl Oracle {
             }
             Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
             Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
-            Fact::PageRequested { smmu, request } => self.page_requested(smmu, PageRequest(request)),
+            Fact::PageRequested { smmu, request, dropped } => {
+                self.page_requested(smmu, Asked { request: PageRequest(request), dropped, time: self.time });
+            }
             Fact::PageInterrupt { smmu } => self.page_interrupt(smmu),
             Fact::DeviceBehind { vsmmu, smmu, sid, vsid, vmid } => {
                 self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));

@@ -565,6 +565,12 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
                 "remove `demand` or the `actor`",
             );
         }
+        Action::Map(args) if args.pasid.is_some() && step.actor != Actor::Host => {
+            refuse("guests have no PASIDs", "only the host's driver has", "remove `pasid` or the `actor`");
+        }
+        Action::Dma(args) if args.stop && args.pasid.is_none() && args.mapping.is_none() => {
+            refuse("nothing stops", "a stop marker is about a PASID", "add `pasid = 1`");
+        }
         Action::RegRead(args) if args.width.is_some_and(|w| !w.is_power_of_two()) => {
             refuse(
                 "no such access width",
