@@ -16,7 +16,9 @@ fn recorded_boots_play_the_same() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}\n{text}", file.display());
         assert!(text.contains("all as recorded"), "{}\n{text}", file.display());
-        assert!(!text.contains("lint, "), "Linux does nothing odd: {}\n{text}", file.display());
+        // It sets CR2.PTM whether or not there is something to ignore.
+        let odd = text.lines().filter(|line| line.contains("lint, ") && !line.contains("(R06)")).count();
+        assert_eq!(odd, 0, "Linux does nothing else that is odd: {}\n{text}", file.display());
     }
 }
 
