@@ -63,6 +63,9 @@ pub(super) struct DmaRange {
     pub(super) chosen: bool,
 }
 
+/// An endpoint, and one of its PASIDs if the address space is that one's.
+pub(super) type HostDmaKey = (EndpointId, Option<u32>);
+
 /// A VM and its VMM.
 #[derive(Debug)]
 pub(super) struct VmWorld {
@@ -138,7 +141,7 @@ pub(super) struct World {
     pub(super) made: Mutex<BTreeMap<ObjectId, Made>>,
     pub(super) bound: Mutex<BTreeMap<(Actor, EndpointId), Id>>,
     /// Nothing while it is being made.
-    pub(super) host_dma: Mutex<BTreeMap<(EndpointId, Option<u32>), Option<HostDma>>>,
+    pub(super) host_dma: Mutex<BTreeMap<HostDmaKey, Option<HostDma>>>,
     /// The host's drivers of SMMU instances behind a register broadcast, by index in the scenario.
     pub(super) pairs: Vec<Arc<NvidiaSmmu>>,
     /// Event records, by number, that `wait-event` steps took at a psmmu or vsmmu.
