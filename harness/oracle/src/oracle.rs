@@ -8,6 +8,7 @@ mod verdict;
 
 pub use self::config::Config;
 use self::findings::{Findings, Pardon};
+pub(crate) use self::pages::Asked;
 use self::verdict::{RECENT, Recent, Search, Verdict};
 use crate::events::Events;
 use crate::finding::{Finding, Kind};
@@ -243,7 +244,9 @@ impl Oracle {
             }
             Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
             Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
-            Fact::PageRequested { smmu, request } => self.page_requested(smmu, PageRequest(request)),
+            Fact::PageRequested { smmu, request, dropped } => {
+                self.page_requested(smmu, Asked { request: PageRequest(request), dropped, time: self.time });
+            }
             Fact::PageInterrupt { smmu } => self.page_interrupt(smmu),
             Fact::DeviceBehind { vsmmu, smmu, sid, vsid, vmid } => {
                 self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));

@@ -317,12 +317,15 @@ pub enum Fact<'a> {
         /// Which SMMU.
         smmu: SmmuId,
     },
-    /// An SMMU made a page request visible in its PRI queue for which software wants to be interrupted.
+    /// A page request for which software wants to be interrupted: the SMMU made it visible in its PRI queue, or dropped it because that
+    /// overflows.
     PageRequested {
         /// Which SMMU.
         smmu: SmmuId,
         /// The request.
         request: [u64; 2],
+        /// It was dropped.
+        dropped: bool,
     },
     /// The PRI queue interrupt of an SMMU was raised.
     PageInterrupt {

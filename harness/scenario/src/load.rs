@@ -552,6 +552,7 @@ impl<'a> Reader<'a> {
                     streams: streams.iter().map(|n| u32::try_from(*n).unwrap_or(u32::MAX)).collect(),
                     ats: s.ats,
                     page_requests: s.pri.then_some(s.page_requests),
+                    page_group: s.page_group,
                     pasid_bits: s.pasid_bits,
                     canwbs: s.canwbs,
                     outstanding: s.outstanding,

@@ -195,6 +195,8 @@ pub struct Endpoint {
     pub ats: bool,
     /// Page requests (PRI) that it may have unanswered, if it sends any.
     pub page_requests: Option<u64>,
+    /// Pages of a transfer that it asks for in one group.
+    pub page_group: u64,
     /// Width of PASIDs in bits.
     pub pasid_bits: u64,
     /// Its root complex is coherent including no-snoop.

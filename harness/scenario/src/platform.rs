@@ -300,6 +300,8 @@ record! {
         pri: bool = "false";
         /// Page requests that it may have unanswered.
         page_requests: u64 [1..=512] = "32";
+        /// Pages of a transfer that it asks for in one group, no more than `page_requests`.
+        page_group: u64 [1..=512] = "1";
         /// Width of PASIDs in bits, 0 for none.
         pasid_bits: u64 [0..=20] = "0";
         /// Its root complex is coherent including no-snoop (CANWBS).

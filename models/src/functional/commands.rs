@@ -268,7 +268,8 @@ impl FunctionalSmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
-            self.lint(lint::of_command(&executed, &self.control), around);
+            self.lint(lint::of_command(&executed, &self.control, &self.caches.config), around);
+            self.registers.executed(&executed);
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

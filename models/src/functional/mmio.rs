@@ -164,6 +164,9 @@ impl FunctionalSmmu {
         self.registers.complete_cr0(fields.0);
         self.control = self.registers.control();
         self.record_update(Page0::CR0ACK, self.registers.get::<CR0ACK>().0, around);
+        if fields.atschk() && self.control.enabled() {
+            self.lint(self.caches.config.lints_of_atschk(), around);
+        }
         if fields.smmuen() && !cr0.smmuen() {
             self.terminate_stalled(|_| true, around);
         }

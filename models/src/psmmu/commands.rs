@@ -241,7 +241,8 @@ impl Psmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, cx: &mut Context) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
-            self.lint(lint::of_command(&executed, &self.control), cx);
+            self.lint(lint::of_command(&executed, &self.control, &self.caches.config), cx);
+            self.registers.executed(&executed);
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

@@ -169,6 +169,9 @@ impl Psmmu {
         self.control = self.registers.control();
         self.note_update(Page0::CR0ACK, self.registers.get::<CR0ACK>().0, cx);
         let done = CR0(fields);
+        if done.atschk() && self.control.enabled() {
+            self.lint(self.caches.config.lints_of_atschk(), cx);
+        }
         if done.smmuen() && !cr0.smmuen() {
             self.abort_stalled(|_| true, cx);
         }

@@ -145,6 +145,8 @@ pub struct Translation {
     /// After the overrides of the STE.
     access: Access,
     stream: Stream,
+    /// log2 of the STEs in the array that a level-1 descriptor led to.
+    array_bits: u8,
     context: Context,
     world: World,
     /// Index of the context descriptor in use.
@@ -218,6 +220,7 @@ impl Translation {
             may_span: true,
             access: access_of(&request),
             stream: Stream::default(),
+            array_bits: 0,
             context: Context::default(),
             world: World::El1,
             index: 0,

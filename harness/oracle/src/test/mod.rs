@@ -388,7 +388,7 @@ impl Bench {
             Do::Interrupt => self.see(Fact::EventInterrupt { smmu: 0 }),
             Do::PageRequest(sid, iova) => {
                 let request = PageRequest::default().with_sid(sid.into()).with_r(true).with_addr(iova).0;
-                self.see(Fact::PageRequested { smmu: 0, request });
+                self.see(Fact::PageRequested { smmu: 0, request, dropped: false });
             }
             Do::PageInterrupt => self.see(Fact::PageInterrupt { smmu: 0 }),
             Do::Overflow(active) => self.see(Fact::Overflow { smmu: 0, active }),

@@ -327,7 +327,12 @@ impl Judge {
             }
             Record::PageRequestWritten { smmu, request } => {
                 if self.mirrors[usize::from(smmu)].page_request_written(request) {
-                    self.tell(now, Fact::PageRequested { smmu, request: request.0 });
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: false });
+                }
+            }
+            Record::PageRequestDropped { smmu, request } => {
+                if self.mirrors[usize::from(smmu)].page_request_dropped(request) {
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: true });
                 }
             }
             Record::GlobalError { smmu, bit } => self.global_error(now, smmu, GlobalError(bit)),
@@ -340,7 +345,6 @@ impl Judge {
                 }
             }
             Record::AtsAnswered { pa: None, .. }
-            | Record::PageRequestDropped { .. }
             | Record::PageResponse { .. }
             | Record::InterruptRaised { smmu: None, .. }
             | Record::TlbFilled { .. }
@@ -462,7 +466,7 @@ impl Judge {
             // The message went nowhere, and software is told that instead.
             self.tell(now, Fact::EventInterrupt { smmu });
         }
-        if error == GlobalError::MSI_PRIQ_ABT_ERR {
+        if error == GlobalError::MSI_PRIQ_ABT_ERR || error == GlobalError::PRIQ_ABT_ERR {
             self.tell(now, Fact::PageInterrupt { smmu });
         }
     }

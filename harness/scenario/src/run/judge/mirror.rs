@@ -171,7 +171,7 @@ impl Mirror {
         self.page1.get::<EVENTQ_PROD>().ovflg() != self.page1.get::<EVENTQ_CONS>().ovackflg()
     }
 
-    fn is_active(&self, error: GlobalError) -> bool {
+    pub(super) fn is_active(&self, error: GlobalError) -> bool {
         (self.page0.get::<GERROR>().0 ^ self.page0.get::<GERRORN>().0) & error.mask() != 0
     }
 
