@@ -17,7 +17,7 @@ impl Shape {
 }
 
 /// Sets of ways. A set is chosen by the caller's index, modulo the number of sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assoc<T> {
     slots: Vec<Option<T>>,
     ways: usize,

@@ -8,7 +8,7 @@ use super::features::Features;
 use super::scope::{Scope, World};
 
 /// An STE, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// As it was fetched.
     pub ste: Ste,
@@ -27,7 +27,7 @@ impl Stream {
 }
 
 /// A CD, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// As it was fetched.
     pub cd: Cd,
@@ -45,13 +45,13 @@ impl Context {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StreamEntry {
     sid: u32,
     stream: Stream,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ContextEntry {
     sid: u32,
     ssid: u32,
@@ -59,7 +59,7 @@ struct ContextEntry {
 }
 
 /// Both arrays. What was fetched is kept whatever it says, with the verdict on its legality.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigCache {
     streams: Assoc<StreamEntry>,
     contexts: Assoc<ContextEntry>,

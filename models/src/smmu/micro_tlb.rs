@@ -48,7 +48,7 @@ impl MicroEntry {
 }
 
 /// Fully associative by default.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MicroTlb {
     array: Assoc<MicroEntry>,
 }
@@ -102,5 +102,128 @@ impl MicroTlb {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.array.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use proptest::prelude::*;
+
+    use super::super::granule::low_mask;
+    use super::super::rights::Rights;
+    use super::super::scope::{AsidMatch, Regime, Region, TAG_BITS, Tag, TlbScope};
+    use super::*;
+
+    const READ: Access = Access { read: true, write: false, instruction: false, privileged: false };
+
+    #[derive(Clone, Debug)]
+    enum Action {
+        Insert { sid: u32, ssid: Option<u32>, addr: u64, bits: u8, top_byte_ignored: bool, readable: bool },
+        Lookup { sid: u32, ssid: Option<u32>, addr: u64 },
+        InvalidateStream { sid: u32 },
+        InvalidateAddress { addr: u64 },
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        let stream = || (0..2_u32, prop::option::of(0..2_u32));
+        let addr = || (prop::sample::select(vec![0_u64, 0x5a << 56]), 0..6_u64, 509..515_u64);
+        let addr = move || addr().prop_map(|(top, block, page)| top | block << 21 | (page & 511) << 12 | 8);
+        let bits = prop::sample::select(vec![12, 12, 12, 16, 21]);
+        prop_oneof![
+            6 => (stream(), addr(), bits, any::<bool>(), prop::bool::weighted(0.8)).prop_map(
+                |((sid, ssid), addr, bits, top_byte_ignored, readable)| {
+                    Action::Insert { sid, ssid, addr, bits, top_byte_ignored, readable }
+                }
+            ),
+            12 => (stream(), addr()).prop_map(|((sid, ssid), addr)| Action::Lookup { sid, ssid, addr }),
+            1 => (0..2_u32).prop_map(|sid| Action::InvalidateStream { sid }),
+            1 => addr().prop_map(|addr| Action::InvalidateAddress { addr }),
+        ]
+    }
+
+    /// What a micro TLB is, by looking at all of its places.
+    struct Plain {
+        places: Vec<Option<MicroEntry>>,
+        victim: usize,
+    }
+
+    impl Plain {
+        fn find(&self, sid: u32, ssid: Option<u32>, addr: u64) -> Option<usize> {
+            self.places.iter().position(|e| e.is_some_and(|e| e.matches(sid, ssid, addr)))
+        }
+
+        fn insert(&mut self, new: MicroEntry) {
+            let free = || self.places.iter().position(Option::is_none);
+            let place = self.find(new.sid, new.ssid, new.upper).or_else(free).unwrap_or_else(|| {
+                let place = self.victim;
+                self.victim = (place + 1) % self.places.len();
+                place
+            });
+            self.places[place] = Some(new);
+        }
+
+        fn remove(&mut self, goes: impl Fn(&MicroEntry) -> bool) -> usize {
+            self.places.iter_mut().filter_map(|e| e.take_if(|e| goes(e))).count()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_lookup_finds_the_first_of_all(
+            entries in 1..9_usize,
+            actions in prop::collection::vec(action(), 1..200),
+        ) {
+            let mut tlb = MicroTlb::new(entries);
+            let mut plain = Plain { places: vec![None; entries], victim: 0 };
+            for (n, action) in actions.iter().enumerate() {
+                match *action {
+                    Action::Insert { sid, ssid, addr, bits, top_byte_ignored, readable } => {
+                        let tag_bits = if top_byte_ignored { TAG_BITS } else { 64 };
+                        let upper = addr & !low_mask(bits);
+                        let new = MicroEntry {
+                            sid,
+                            ssid,
+                            context: ssid.unwrap_or(0),
+                            upper,
+                            mask: low_mask(tag_bits) & !low_mask(bits),
+                            privcfg: 0,
+                            instcfg: 0,
+                            overrides: Overrides::NONE,
+                            attributes: [Attributes::COHERENT; 2],
+                            entry: Entry {
+                                tag: Tag::default(),
+                                input: upper & low_mask(TAG_BITS),
+                                // Tells it from all others.
+                                output: (n as u64) << 40,
+                                bits,
+                                leaf_bits: bits,
+                                rights: if readable { Rights::ALL } else { Rights::NONE },
+                                ..Entry::default()
+                            },
+                        };
+                        tlb.insert(new);
+                        plain.insert(new);
+                    }
+                    Action::Lookup { sid, ssid, addr } => {
+                        let request = Request { ssid, ..Request::read(sid, addr) };
+                        let want = plain.find(sid, ssid, addr).and_then(|place| plain.places[place]);
+                        let want = want.filter(|e| e.entry.rights.permits(READ));
+                        prop_assert_eq!(tlb.lookup(&request, READ).copied(), want);
+                    }
+                    Action::InvalidateStream { sid } => {
+                        let removed = plain.remove(|e| e.sid == sid);
+                        prop_assert_eq!(tlb.invalidate(&Scope::Streams { first: sid, last: sid }), removed);
+                    }
+                    Action::InvalidateAddress { addr } => {
+                        let region = Some(Region::address(addr));
+                        let regime = Regime::El1Va;
+                        let scope = TlbScope { regime, vmid: None, asid: AsidMatch::Any, region, leaf_only: true };
+                        let removed = plain.remove(|e| e.entry.goes(&scope));
+                        prop_assert_eq!(tlb.invalidate(&Scope::Translations(scope)), removed);
+                    }
+                }
+                prop_assert_eq!(tlb.len(), plain.places.iter().flatten().count());
+            }
+        }
     }
 }

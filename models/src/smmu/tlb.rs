@@ -69,7 +69,7 @@ impl Entry {
 }
 
 /// Entries of one size held at present.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SizeClass {
     bits: u8,
     leaf_bits: u8,
@@ -89,7 +89,7 @@ fn discount(classes: &mut [SizeClass], entry: &Entry) {
 
 /// A set-associative TLB. The set is chosen by the address in units of the entry's size, so a lookup looks once for
 /// every size that is present.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tlb {
     array: Assoc<Entry>,
     classes: Vec<SizeClass>,

@@ -41,7 +41,7 @@ impl TableEntry {
 pub const LEVELS: usize = 3;
 
 /// Six arrays: levels 0 to 2 of both stages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkCache {
     arrays: [[Assoc<TableEntry>; LEVELS]; 2],
 }
