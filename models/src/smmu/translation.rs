@@ -11,8 +11,11 @@
 
 mod configure;
 mod ends;
+mod front;
 mod operation;
 mod stages;
+
+pub(super) use front::Front;
 
 use spec::smmu::{EventNumber, EventRecord};
 
@@ -169,6 +172,7 @@ pub struct Translation {
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
+#[inline]
 fn access_of(request: &Request) -> Access {
     let requester = matches!(request.kind, RequestKind::AtsRequest { .. });
     let access = Access {
@@ -181,6 +185,7 @@ fn access_of(request: &Request) -> Access {
 }
 
 /// Whether a request asks the micro TLB first.
+#[inline]
 fn asks_micro(request: &Request, control: &Control) -> bool {
     control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
 }
@@ -188,18 +193,7 @@ fn asks_micro(request: &Request, control: &Control) -> bool {
 /// What the micro TLB knows about an ordinary request.
 #[inline]
 fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<Outcome> {
-    let found = caches.micro.lookup(request, access).map(|found| {
-        let privileged = access.overridden(found.privcfg, found.instcfg).privileged;
-        Outcome::Translated {
-            pa: found.entry.translate(request.addr),
-            size_log2: found.entry.bits,
-            read: found.entry.rights.read(privileged),
-            write: found.entry.rights.write(privileged),
-            attributes: found.output(request.attributes),
-            tlb_hit: true,
-            filled: false,
-        }
-    });
+    let found = caches.micro.lookup(request, access).map(|found| found.outcome(request, access));
     caches.stats.micro.count(found)
 }
 
@@ -209,6 +203,7 @@ const fn done(outcome: Outcome) -> Step {
 
 impl Translation {
     /// A transaction that has just arrived.
+    #[inline]
     pub fn new(request: Request) -> Self {
         Self {
             request,
@@ -236,21 +231,16 @@ impl Translation {
     }
 
     /// The first two steps of an ordinary transaction, if they are all: a hit in the micro TLB needs nothing of a
-    /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
+    /// [`Translation`]. Otherwise [`Front`] or [`Translation::after_micro`] goes on.
     #[inline]
     pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
         if asks_micro(request, control) { ask_micro(request, access_of(request), caches) } else { None }
     }
 
     /// A transaction of which [`Translation::in_micro`] does not know the outcome.
-    pub(super) fn after_micro(request: Request, control: &Control) -> Self {
-        let asked = asks_micro(&request, control);
-        let mut translation = Self::new(request);
-        translation.at_once = true;
-        if asked {
-            translation.state = State::Stream;
-        }
-        translation
+    pub(super) fn after_micro(request: &Request, control: &Control) -> Self {
+        let state = if asks_micro(request, control) { State::Stream } else { State::Begin };
+        Self { state, at_once: true, ..Self::new(*request) }
     }
 
     /// What is being translated.
@@ -310,9 +300,9 @@ impl Translation {
             State::Begin => self.begin(control),
             State::Micro => self.micro(caches),
             State::Stream => self.stream(control, caches),
-            State::Main => self.main(control, caches),
-            State::Probe1 => self.probe1(control, caches),
-            State::Ipa => self.ipa_cache(control, caches),
+            State::Main => self.main(caches),
+            State::Probe1 => self.probe1(caches),
+            State::Ipa => self.ipa_cache(caches),
             State::Probe2 => self.probe2(caches),
             state => panic!("{:?} is no answer in state {state:?}", Input::Go),
         }

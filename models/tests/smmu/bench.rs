@@ -138,7 +138,7 @@ impl Bench {
 /// Translates step by step. The short cuts of a translation that nobody looks at change nothing.
 fn both_ways(b: &Builder, request: Request, control: &Control, caches: &mut Caches) -> Outcome {
     let mut others = caches.clone();
-    let (at_once, _) = translate_at_once(request, control, &mut others, |addr, len| b.read(addr, len));
+    let (at_once, _) = translate_at_once(&request, control, &mut others, |addr, len| b.read(addr, len));
     let outcome =
         translate_now(&mut Translation::new(request), control, caches, |addr, len| b.read(addr, len));
     assert_eq!((at_once, others.stats), (outcome, caches.stats), "{request:?}");
