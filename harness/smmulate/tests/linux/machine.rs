@@ -1,8 +1,8 @@
 //! Runs `smmulate boot` and reads what it says.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
@@ -215,11 +215,50 @@ pub(crate) fn nested(nested: &Nested<'_>) -> Option<Ran> {
     Some(ran)
 }
 
-/// Boots on somebody else's sockets; all that is said.
-pub(crate) fn connect(boot: &Boot<'_>) -> String {
-    let output = command(boot, &folder()).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).replace('\r', "")
+/// A machine that runs on somebody else's sockets.
+pub(crate) struct Machine {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    said: String,
+}
+
+/// Boots on somebody else's sockets.
+pub(crate) fn connect(boot: &Boot<'_>) -> Machine {
+    let mut command = command(boot, &folder());
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stdout = BufReader::new(process.stdout.take().unwrap());
+    Machine { process, stdout, said: String::new() }
+}
+
+impl Machine {
+    /// Waits until the console shows this.
+    ///
+    /// # Panics
+    /// The run is over before.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        while !self.said.contains(text) {
+            let mut line = Vec::new();
+            let read = self.stdout.read_until(b'\n', &mut line).unwrap();
+            self.said.push_str(&String::from_utf8_lossy(&line));
+            assert!(read > 0, "not said: {text}\n{}", self.said);
+        }
+    }
+    /// Kills QEMU, which cannot tidy up then.
+    pub(crate) fn kill_qemu(&self) {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let killed = Command::new("kill").arg("-KILL").args(children.split_whitespace()).status().unwrap();
+        assert!(killed.success(), "{children}");
+    }
+    /// All that is said until the run is over.
+    pub(crate) fn finish(mut self) -> String {
+        let mut rest = Vec::new();
+        self.stdout.read_to_end(&mut rest).unwrap();
+        self.process.stderr.take().unwrap().read_to_end(&mut rest).unwrap();
+        self.process.wait().unwrap();
+        self.said.push_str(&String::from_utf8_lossy(&rest));
+        self.said.replace('\r', "")
+    }
 }
 
 /// A running `smmulate serve`. Nobody else boots meanwhile.

@@ -244,7 +244,8 @@ fn a_dropped_invalidation_is_found_by_the_oracle() {
         &two_with_cmdqv("[fault.x]\nkind = \"drop-tlbi\"\nat = \"smmu0\"\nnth = 100\ntimes = 1000000\n");
     // Through the page cache: pages that are read stay there, so no two reads go to the same memory, while their few IOVAs come again
     // and again on whichever CPU. Programs that read past the cache use one buffer each, and may have IOVAs of their own.
-    let script = &format!("{SCRIPT_DISKS} dd if=$(disk 02) of=/dev/null bs=1M count=8 2>/dev/null && echo read");
+    let script =
+        &format!("{SCRIPT_DISKS} dd if=$(disk 02) of=/dev/null bs=1M count=8 2>/dev/null && echo read");
     let Some(ran) = boot(&Boot { platform, script, ..Boot::default() }) else { return };
     ran.says("read");
     let findings = ran.findings();
@@ -278,27 +279,22 @@ fn either_side_is_killed_and_comes_again() {
     );
     let look = &format!("{SCRIPT_DISKS} d=$(disk 02); echo disk says $(head -c 4 $d)");
     let Some(server) = machine::serve(platform) else { return };
-    let args = &["--connect", server.folder(), "--timeout", "9"];
-    let killed = machine::connect(&Boot { platform, script: busy, args, ..Boot::default() });
-    assert!(killed.contains("ready") && !killed.contains("Power down"), "{killed}");
     let args = &["--connect", server.folder()];
-    let again = machine::connect(&Boot { platform, script: look, args, ..Boot::default() });
+    let boot = |script| machine::connect(&Boot { platform, script, args, ..Boot::default() });
+    let mut killed = boot(busy);
+    killed.wait_for("ready");
+    killed.kill_qemu();
+    let killed = killed.finish();
+    assert!(killed.contains("signal: 9"), "{killed}");
+    let again = boot(look).finish();
     assert!(again.contains("disk says kept") && again.contains("Power down"), "{again}");
     // Now the server ends under a running machine.
-    let summary = std::thread::scope(|scope| {
-        let args = &["--connect", server.folder()];
-        let folder = server.folder().to_owned();
-        let args = args.map(str::to_owned);
-        let lost = scope.spawn(move || {
-            let args = args.each_ref().map(String::as_str);
-            machine::connect(&Boot { platform, script: busy, args: &args, ..Boot::default() })
-        });
-        std::thread::sleep(std::time::Duration::from_secs(6));
-        let summary = server.stop();
-        let lost = lost.join().unwrap();
-        assert!(lost.contains("the server has ended; QEMU was ended"), "{folder} {lost}");
-        summary
-    });
+    let mut lost = boot(busy);
+    lost.wait_for("ready");
+    let folder = server.folder().to_owned();
+    let summary = server.stop();
+    let lost = lost.finish();
+    assert!(lost.contains("the server has ended; QEMU was ended"), "{folder} {lost}");
     assert!(summary.contains("oracle    clean"), "{summary}");
 }
 
