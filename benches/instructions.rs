@@ -38,7 +38,7 @@ impl Kind {
         let mut iova = move || {
             page = if page == pages { 1 } else { page + 1 };
             // Not the same line of each page: a cache of the host has few places for those.
-            black_box(first_page(sid) + (page << 12 | page % 64 << 6))
+            black_box(first_page(sid) + (page << 12 | (page % 64) << 6))
         };
         let mut run: Box<dyn FnMut(u64)> = if timed {
             let mut machine = Timed::new(shape);

@@ -203,8 +203,13 @@ const fn done(outcome: Outcome) -> Step {
 
 impl Translation {
     /// A transaction that has just arrived.
-    #[inline]
     pub fn new(request: Request) -> Self {
+        Self::begun(request)
+    }
+
+    /// [`Translation::new`] in place, without a copy, for who does not move it afterwards.
+    #[inline]
+    fn begun(request: Request) -> Self {
         Self {
             request,
             state: State::Begin,

@@ -92,7 +92,7 @@ impl<'a> Front<'a> {
     #[inline]
     pub(in crate::smmu) fn beyond(&self) -> Translation {
         let Self { request, access, stream, context, tag } = *self;
-        let mut translation = Translation::new(*request);
+        let mut translation = Translation::begun(*request);
         translation.state = State::Main;
         translation.at_once = true;
         translation.access = access;
