@@ -11,8 +11,11 @@
 
 mod configure;
 mod ends;
+mod front;
 mod operation;
 mod stages;
+
+pub(super) use front::Front;
 
 use spec::smmu::{EventNumber, EventRecord};
 
@@ -172,6 +175,7 @@ pub struct Translation {
 }
 
 /// What a request asks for on the bus. Writes are data, whatever the bus says.
+#[inline]
 fn access_of(request: &Request) -> Access {
     let requester = matches!(request.kind, RequestKind::AtsRequest { .. });
     let access = Access {
@@ -184,6 +188,7 @@ fn access_of(request: &Request) -> Access {
 }
 
 /// Whether a request asks the micro TLB first.
+#[inline]
 fn asks_micro(request: &Request, control: &Control) -> bool {
     control.enabled() && !control.failed && request.kind == RequestKind::Ordinary && !request.unsupported
 }
@@ -191,18 +196,7 @@ fn asks_micro(request: &Request, control: &Control) -> bool {
 /// What the micro TLB knows about an ordinary request.
 #[inline]
 fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<Outcome> {
-    let found = caches.micro.lookup(request, access).map(|found| {
-        let privileged = access.overridden(found.privcfg, found.instcfg).privileged;
-        Outcome::Translated {
-            pa: found.entry.translate(request.addr),
-            size_log2: found.entry.bits,
-            read: found.entry.rights.read(privileged),
-            write: found.entry.rights.write(privileged),
-            attributes: found.output(request.attributes),
-            tlb_hit: true,
-            filled: false,
-        }
-    });
+    let found = caches.micro.lookup(request, access).map(|found| found.outcome(request, access));
     caches.stats.micro.count(found)
 }
 
@@ -213,6 +207,12 @@ const fn done(outcome: Outcome) -> Step {
 impl Translation {
     /// A transaction that has just arrived.
     pub fn new(request: Request) -> Self {
+        Self::begun(request)
+    }
+
+    /// [`Translation::new`] in place, without a copy, for who does not move it afterwards.
+    #[inline]
+    fn begun(request: Request) -> Self {
         Self {
             request,
             state: State::Begin,
@@ -240,21 +240,16 @@ impl Translation {
     }
 
     /// The first two steps of an ordinary transaction, if they are all: a hit in the micro TLB needs nothing of a
-    /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
+    /// [`Translation`]. Otherwise [`Front`] or [`Translation::after_micro`] goes on.
     #[inline]
     pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
         if asks_micro(request, control) { ask_micro(request, access_of(request), caches) } else { None }
     }
 
     /// A transaction of which [`Translation::in_micro`] does not know the outcome.
-    pub(super) fn after_micro(request: Request, control: &Control) -> Self {
-        let asked = asks_micro(&request, control);
-        let mut translation = Self::new(request);
-        translation.at_once = true;
-        if asked {
-            translation.state = State::Stream;
-        }
-        translation
+    pub(super) fn after_micro(request: &Request, control: &Control) -> Self {
+        let state = if asks_micro(request, control) { State::Stream } else { State::Begin };
+        Self { state, at_once: true, ..Self::new(*request) }
     }
 
     /// What is being translated.
@@ -314,9 +309,9 @@ impl Translation {
             State::Begin => self.begin(control),
             State::Micro => self.micro(caches),
             State::Stream => self.stream(control, caches),
-            State::Main => self.main(control, caches),
-            State::Probe1 => self.probe1(control, caches),
-            State::Ipa => self.ipa_cache(control, caches),
+            State::Main => self.main(caches),
+            State::Probe1 => self.probe1(caches),
+            State::Ipa => self.ipa_cache(caches),
             State::Probe2 => self.probe2(caches),
             state => panic!("{:?} is no answer in state {state:?}", Input::Go),
         }

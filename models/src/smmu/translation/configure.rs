@@ -6,7 +6,7 @@ use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
-use super::super::config::{self, ContextPlace};
+use super::super::config::{self, ContextPlace, Unsubstreamed};
 use super::super::config_cache::{Context, Stream};
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
@@ -15,7 +15,7 @@ use super::super::granule::low_mask;
 use super::super::lint::{self, Lint, Lints};
 use super::super::request::RequestKind;
 use super::super::rights::Access;
-use super::super::scope::{Kind, World};
+use super::super::scope::Kind;
 use super::super::step::{AtsAnswer, Outcome, StageIndex, Step};
 use super::{State, Translation, done};
 use crate::bus::{Abort, Data};
@@ -156,8 +156,8 @@ impl Translation {
             }
             _ => (),
         }
-        if features.attr_perms_ovr && self.lookup().is_none() {
-            self.access = self.access.overridden(ste.privcfg() as u8, ste.instcfg() as u8);
+        if self.lookup().is_none() {
+            self.access = self.access.overridden(self.stream.privcfg, self.stream.instcfg);
         }
         self.world = config::world(ste, control);
         self.stage2 = mode & 2 != 0;
@@ -177,24 +177,13 @@ impl Translation {
 
     /// Which context descriptor is in charge; none if stage 1 is bypassed.
     pub(super) fn substream(&self, control: &Control, stage1: bool) -> Result<Option<u32>, Step> {
-        let disabled = || {
-            let event = EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid);
-            Err(self.refuse(control, event))
-        };
-        let bits = config::context_bits(self.stream.ste, &control.features);
         let ssid = self.request.ssid.filter(|_| self.request.kind != RequestKind::AtsTranslated);
-        match ssid {
-            Some(ssid) if !stage1 || bits == 0 || ssid >> bits != 0 => Err(self.bad_substream(control)),
-            Some(0) if self.stream.ste.s1dss() == 2 => disabled(),
-            Some(ssid) => Ok(Some(ssid)),
-            None if !stage1 => Ok(None),
-            None if bits == 0 => Ok(Some(0)),
-            None => match self.stream.ste.s1dss() {
-                1 => Ok(None),
-                2 => Ok(Some(0)),
-                _ => disabled(),
-            },
-        }
+        config::context_index(self.stream.ste, ssid, stage1, &control.features).map_err(|why| match why {
+            Unsubstreamed::Unknown => self.bad_substream(control),
+            Unsubstreamed::Disabled => {
+                self.refuse(control, EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid))
+            }
+        })
     }
 
     pub(super) fn bad_substream(&self, control: &Control) -> Step {
@@ -212,7 +201,7 @@ impl Translation {
             return done(self.identity(features, Overrides::of_stream(self.stream.ste)));
         }
         self.tag.kind = Kind::Ipa;
-        self.consult_main(control, caches)
+        self.consult_main(caches)
     }
 
     pub(super) fn find_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
@@ -222,21 +211,15 @@ impl Translation {
             return self.in_context(control, caches);
         }
         match config::context_place(self.stream.ste, self.index, &control.features) {
-            ContextPlace::Cd(addr) => self.fetch_for(control, caches, Purpose::Cd, addr),
-            ContextPlace::L1Cd(addr) => self.fetch_for(control, caches, Purpose::L1Cd, addr),
+            ContextPlace::Cd(addr) => self.fetch_for(caches, Purpose::Cd, addr),
+            ContextPlace::L1Cd(addr) => self.fetch_for(caches, Purpose::L1Cd, addr),
         }
     }
 
     /// Reads a structure or a stage-1 descriptor, through stage 2 if there is one.
-    pub(super) fn fetch_for(
-        &mut self,
-        control: &Control,
-        caches: &mut Caches,
-        purpose: Purpose,
-        addr: u64,
-    ) -> Step {
+    pub(super) fn fetch_for(&mut self, caches: &mut Caches, purpose: Purpose, addr: u64) -> Step {
         if self.stage2 {
-            return self.ask_stage2(control, caches, purpose, addr);
+            return self.ask_stage2(caches, purpose, addr);
         }
         self.read_for(purpose, addr)
     }
@@ -259,7 +242,7 @@ impl Translation {
         }
         let split = config::context_split(self.stream.ste, features).expect("a level-1 descriptor was read");
         let leaf = l1.l2ptr() & !low_mask(split + 6);
-        self.fetch_for(control, caches, Purpose::Cd, leaf + (u64::from(self.index) & low_mask(split)) * 64)
+        self.fetch_for(caches, Purpose::Cd, leaf + (u64::from(self.index) & low_mask(split)) * 64)
     }
 
     pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
@@ -278,16 +261,11 @@ impl Translation {
 
     /// Which half of the virtual addresses is used.
     pub(super) const fn upper(&self) -> bool {
-        !matches!(self.world, World::El2) && self.request.addr >> 55 & 1 != 0
-    }
-
-    pub(super) const fn top_byte_ignored(&self) -> bool {
-        if self.upper() { self.context.cd.tbi1() } else { self.context.cd.tbi0() }
+        self.world.upper(self.request.addr)
     }
 
     pub(super) const fn e0pd(&self, features: &Features) -> bool {
-        let field = if self.upper() { self.context.cd.e0pd1() } else { self.context.cd.e0pd0() };
-        features.e0pd && field && !matches!(self.world, World::El2)
+        self.context.e0pd(self.upper(), self.world, features)
     }
 
     /// The CD is here.
@@ -295,19 +273,13 @@ impl Translation {
         if !self.context.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_CD));
         }
-        let (cd, upper) = (self.context.cd, self.upper());
+        let upper = self.upper();
         self.one.tables = self.context.halves[usize::from(upper)];
-        let size = if upper { cd.t1sz() } else { cd.t0sz() };
-        let addr = self.request.addr;
-        // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.
-        let addr = if self.top_byte_ignored() { ((addr << 8) as i64 >> 8) as u64 } else { addr };
-        let above = addr as i64 >> (64 - size).min(63);
-        if above != if upper { -1 } else { 0 } || self.e0pd(&control.features) && !self.access.privileged {
+        let spanned = self.context.spans(self.request.addr, upper);
+        if !spanned || self.e0pd(&control.features) && !self.access.privileged {
             return self.fault1(EventNumber::F_TRANSLATION);
         }
-        let tagged = self.world != World::El2;
-        self.tag.asid = if tagged { cd.asid() as u16 } else { 0 };
-        self.tag.aset = tagged && cd.aset();
-        self.consult_main(control, caches)
+        self.tag = self.context.tag(self.tag);
+        self.consult_main(caches)
     }
 }
