@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use models::smmu::Features;
+
 use crate::check;
 use crate::declare::{Cx, Fields, Record, Ty, read_record};
 use crate::diagnostic::{Diagnostic, Rejected, Span, line_of};
@@ -380,6 +382,18 @@ impl<'a> Reader<'a> {
         out
     }
 
+    /// Whether there is such an SMMU.
+    fn id_registers(&mut self, id: &preset::IdRegisters, item: &Item<'_>) {
+        let Err(why) = Features::new(id.profile()) else { return };
+        let keys = ["idr0", "idr1", "idr2", "idr3", "idr5", "idr6", "aidr"];
+        let named = keys.into_iter().find(|key| why.contains(&key.to_uppercase()));
+        self.cx.diagnostics.push(
+            Diagnostic::at(item.key(named.unwrap_or("idr0")), "there can be no SMMU with these ID registers")
+                .label(why)
+                .help("clear what is named, or leave the key out to have what the preset has"),
+        );
+    }
+
     /// A psmmu without name and assigned addresses, and whether `mmio` was given.
     fn psmmu(
         &mut self,
@@ -424,6 +438,7 @@ impl<'a> Reader<'a> {
             iidr: spec.iidr.unwrap_or(preset.id.iidr),
             aidr: spec.aidr.unwrap_or(preset.id.aidr),
         };
+        self.id_registers(&id, item);
         let timing = spec.timing.over(&preset.smmu).complete().expect("presets are complete");
         let cmdqv = sizes.map(|s| CmdqvSizes {
             vintfs: s.vintfs,
