@@ -276,7 +276,11 @@ impl Oracle {
             }
             Fact::Restarted { queue, index } => self.invalidations.restarted(queue, index),
             Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
-            Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
+            Fact::Consumed { queue, index, command, written, on } => {
+                self.sayings.written(self.at, command, written);
+                self.consumed(queue, index, Command(command), on);
+            }
+            Fact::Named { queue, name } => self.sayings.named(queue, name),
             Fact::Updated { dma, addr, before, after } => {
                 self.updated(self.arrived(dma), addr, before, after);
             }
@@ -578,7 +582,13 @@ impl Oracle {
             } else {
                 Kind::WrongEvent
             };
-            self.find(kind, &dma, |teller| teller.wrong_abort(kind, &dma, event, &outcomes));
+            // Has a value that should be gone led there?
+            let stale = match self.is_told(kind, &dma) {
+                true => Search::Nothing,
+                false => self.search(&dma, Reach::Kept, &mut |outcome| explains(outcome, event)),
+            };
+            let used = if let Search::Found(used) = stale { used } else { Vec::new() };
+            self.find(kind, &dma, |teller| teller.wrong_abort(kind, &dma, event, &outcomes, &used));
         }
         if let Some(event) = event {
             let registers = self.registers(dma.smmu);
@@ -667,13 +677,17 @@ impl Oracle {
         }
     }
 
+    fn is_told(&self, kind: Kind, dma: &Dma) -> bool {
+        self.findings.len() >= self.config.findings || self.told.contains(&subject(kind, dma))
+    }
+
     fn find(&mut self, kind: Kind, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
         self.find_at(kind, self.time, dma, tell);
     }
 
     fn find_at(&mut self, kind: Kind, time: Time, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
         let full = self.findings.len() >= self.config.findings;
-        if full || !self.told.insert((kind, dma.smmu, dma.sid, dma.iova >> 12)) {
+        if full || !self.told.insert(subject(kind, dma)) {
             self.counters.repeated += 1;
             return;
         }
@@ -859,6 +873,11 @@ fn explains(outcome: Outcome, event: Option<EventNumber>) -> bool {
         (Outcome::Fault(f), Some(event)) => f.recorded && f.event == event,
         (Outcome::Translated { .. } | Outcome::Abort, _) => false,
     }
+}
+
+/// What findings of a kind are told of once.
+fn subject(kind: Kind, dma: &Dma) -> (Kind, SmmuId, u32, u64) {
+    (kind, dma.smmu, dma.sid, dma.iova >> 12)
 }
 
 /// A stand-in transaction, to name the subject of a finding about a record.
