@@ -79,8 +79,10 @@ pub struct AtcInvalidate {
     pub tag: u32,
     /// Whose cache.
     pub sid: u32,
-    /// Restricts to a PASID.
+    /// Restricts to a PASID; `None` to translations without one.
     pub ssid: Option<u32>,
+    /// All PASIDs are meant, not this one (Global Invalidate of PCIe). Never set without a PASID.
+    pub global: bool,
     /// First byte.
     pub addr: u64,
     /// log2 of the number of bytes; 64 means everything.

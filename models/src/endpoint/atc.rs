@@ -143,10 +143,12 @@ impl Span {
     pub(super) fn contains(&self, iova: u64) -> bool {
         (self.first..=self.last).contains(&iova)
     }
-    /// Whether an invalidation touches it. One without PASID touches translations without PASID only (PCIe ATS).
+    /// Whether an invalidation touches it. One without PASID touches translations without PASID only, one with a PASID and
+    /// Global those of all PASIDs (PCIe ATS).
     pub(super) fn covered_by(&self, request: &AtcInvalidate) -> bool {
         let other = Self::around(request.ssid, request.addr, request.size_log2);
-        self.ssid == other.ssid && self.first <= other.last && other.first <= self.last
+        let pasid = self.ssid == other.ssid || request.global && self.ssid.is_some();
+        pasid && self.first <= other.last && other.first <= self.last
     }
 }
 
@@ -161,7 +163,7 @@ mod test {
         Grant { pa, size_log2, read: true, write: false }
     }
     fn invalidation(ssid: Option<u32>, addr: u64, size_log2: u8) -> AtcInvalidate {
-        AtcInvalidate { tag: 0, sid: 0, ssid, addr, size_log2 }
+        AtcInvalidate { tag: 0, sid: 0, ssid, global: false, addr, size_log2 }
     }
 
     #[test]
@@ -193,6 +195,8 @@ mod test {
             (invalidation(Some(1), 0x41_0000, PAGE), [true, true], false),
             (invalidation(Some(1), 0, 64), [true, true], false),
             (invalidation(Some(2), 0, 64), [true, true], true),
+            (AtcInvalidate { global: true, ..invalidation(Some(2), 0, 64) }, [true, true], false),
+            (AtcInvalidate { global: true, ..invalidation(Some(2), 0, PAGE) }, [true, true], true),
             (invalidation(None, 0x41_0000, PAGE), [true, true], true),
         ] {
             let mut atc = Atc::new(AtcConfig { entries: 8 });

@@ -174,7 +174,7 @@ fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
     In::Job { cpu: 0, tag: 1, job: Box::new(job) }
 }
 fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
-    In::Atc(AtcInvalidate { tag, sid: SID_BASE + u32::from(RID), ssid: None, addr, size_log2 })
+    In::Atc(AtcInvalidate { tag, sid: SID_BASE + u32::from(RID), ssid: None, global: false, addr, size_log2 })
 }
 
 #[test]

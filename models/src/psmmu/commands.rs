@@ -315,7 +315,7 @@ impl Psmmu {
             Signal::None => {}
             Signal::Event => self.metrics.wake_events += 1,
             Signal::Interrupt { addr, data } => {
-                if let Some(raise) = Raise::sync(addr, data, &self.config.lines) {
+                for raise in Raise::sync(addr, data, &self.config.lines) {
                     self.raise(raise, Source::Sync, Some(port), cx);
                 }
             }

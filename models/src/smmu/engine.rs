@@ -24,10 +24,10 @@ use crate::record::CommandQueue;
 pub enum Signal {
     /// Not at all.
     None,
-    /// By interrupt: a message, or a pulse when `addr` is 0.
+    /// By interrupt: a pulse on the wire, and a message.
     Interrupt {
-        /// Where the message goes, within the output address size.
-        addr: PhysAddr,
+        /// Where the message goes; `None` for no message.
+        addr: Option<PhysAddr>,
         /// Its payload.
         data: u32,
     },
@@ -140,6 +140,7 @@ fn atc_invalidate(command: &Command) -> AtcInvalidate {
         tag: 0,
         sid: command.sid() as u32,
         ssid: command.ssv().then(|| command.ssid() as u32),
+        global: command.ssv() && command.global(),
         addr: if everything { 0 } else { command.addr() >> size_log2 << size_log2 },
         size_log2,
     }
@@ -162,10 +163,12 @@ fn page_response(command: &Command, control: &Control) -> PageResponse {
 fn signal(command: &Command, control: &Control) -> Signal {
     match command.cs() {
         command::cs::SIG_IRQ => {
-            let in_reach = u64::MAX >> (64 - control.features.oas);
-            Signal::Interrupt { addr: command.msiaddress() & in_reach, data: command.msidata() as u32 }
+            // Zero is what was written, not what the output address size leaves of it.
+            let message = control.features.msi && command.msiaddress() != 0;
+            let addr = message.then(|| control.features.truncated(command.msiaddress()));
+            Signal::Interrupt { addr, data: command.msidata() as u32 }
         }
-        command::cs::SIG_SEV => Signal::Event,
+        command::cs::SIG_SEV if control.features.sev => Signal::Event,
         _ => Signal::None,
     }
 }
@@ -411,19 +414,27 @@ mod test {
     #[test]
     fn meanings() {
         let c = control(|_| ());
-        let atc = |ssid, addr, size| match decode(&Command::atc_inv(9, ssid, addr, size), &c) {
-            Ok(Work::InvalidateAtc(inv)) => (inv.ssid, inv.addr, inv.size_log2),
+        let atc = |command| match decode(&command, &c) {
+            Ok(Work::InvalidateAtc(inv)) => (inv.ssid, inv.global, inv.addr, inv.size_log2),
             other => panic!("{other:?}"),
         };
-        assert_eq!(atc(None, 0x1234_5000, 4), (None, 0x1234_0000, 16));
-        assert_eq!(atc(Some(3), 0x1000, 52), (Some(3), 0, 64));
-        for (command, want) in [
-            (Command::sync(), Signal::None),
-            (Command::sync_sev(), Signal::Event),
-            (Command::sync_msi(0x9000, 5), Signal::Interrupt { addr: 0x9000, data: 5 }),
-            (Command::sync_msi(1 << 50 | 0x9000, 5), Signal::Interrupt { addr: 0x9000, data: 5 }),
+        assert_eq!(atc(Command::atc_inv(9, None, 0x1234_5000, 4)), (None, false, 0x1234_0000, 16));
+        assert_eq!(atc(Command::atc_inv(9, Some(3), 0x1000, 52)), (Some(3), false, 0, 64));
+        assert_eq!(atc(Command::atc_inv(9, Some(3), 0, 0).with_global(true)), (Some(3), true, 0, 12));
+        assert_eq!(atc(Command::atc_inv(9, None, 0, 0).with_global(true)), (None, false, 0, 12), "IGNORED");
+        let interrupt = |addr| Signal::Interrupt { addr, data: 5 };
+        let as_it_is: fn(&mut Features) = |_| ();
+        for (command, edit, want) in [
+            (Command::sync(), as_it_is, Signal::None),
+            (Command::sync_sev(), as_it_is, Signal::Event),
+            (Command::sync_sev(), |f| f.sev = false, Signal::None),
+            (Command::sync_msi(0x9000, 5), as_it_is, interrupt(Some(0x9000))),
+            (Command::sync_msi(1 << 50 | 0x9000, 5), as_it_is, interrupt(Some(0x9000))),
+            (Command::sync_msi(1 << 50, 5), as_it_is, interrupt(Some(0))),
+            (Command::sync_msi(0, 5), as_it_is, interrupt(None)),
+            (Command::sync_msi(0x9000, 5), |f| f.msi = false, interrupt(None)),
         ] {
-            assert_eq!(decode(&command, &c), Ok(Work::Sync(want)), "{command}");
+            assert_eq!(decode(&command, &control(edit)), Ok(Work::Sync(want)), "{command}");
         }
         for (ac, ab, action) in
             [(true, true, Resume::Retry), (false, true, Resume::Abort), (false, false, Resume::ZeroIgnore)]

@@ -349,6 +349,12 @@ impl Features {
         address_bits(encoding).unwrap_or(52).min(self.oas)
     }
 
+    /// Where the SMMU itself goes when a queue or a message is said to be at `addr`: bits beyond the output address size
+    /// are lost (IHI 0070, 3.4.3).
+    pub const fn truncated(&self, addr: u64) -> u64 {
+        addr & (u64::MAX >> (64 - self.oas))
+    }
+
     /// Whether `addr` fits the output address size.
     pub const fn reaches(&self, addr: u64) -> bool {
         addr >> self.oas == 0

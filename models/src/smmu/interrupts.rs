@@ -62,6 +62,15 @@ pub enum Raise {
 }
 
 impl Raise {
+    fn truncated(self, registers: &Registers) -> Self {
+        match self {
+            Self::Message { addr, data } => {
+                Self::Message { addr: registers.features().truncated(addr), data }
+            }
+            Self::Wire(_) => self,
+        }
+    }
+
     /// A message if one is configured, else an edge if there is a wire.
     pub(super) fn choose(addr: PhysAddr, data: u64, wire: Option<u32>) -> Option<Self> {
         if addr == 0 { wire.map(Self::Wire) } else { Some(Self::Message { addr, data: data as u32 }) }
@@ -93,12 +102,12 @@ impl Raise {
             ),
             Source::Sync => return lines.cmdq_sync.map(Self::Wire),
         };
-        if enabled { Self::choose(addr, data, wire) } else { None }
+        if enabled { Self::choose(addr, data, wire).map(|raise| raise.truncated(registers)) } else { None }
     }
 
-    /// What a completed CMD_SYNC with SIG_IRQ does.
-    pub fn sync(addr: PhysAddr, data: u32, lines: &Lines) -> Option<Self> {
-        Self::choose(addr, data.into(), lines.cmdq_sync)
+    /// What a completed CMD_SYNC with SIG_IRQ does: its message, if it has one, and an edge if there is a wire (IHI 0070, 4.7.3).
+    pub fn sync(addr: Option<PhysAddr>, data: u32, lines: &Lines) -> impl Iterator<Item = Self> + use<> {
+        addr.map(|addr| Self::Message { addr, data }).into_iter().chain(lines.cmdq_sync.map(Self::Wire))
     }
 }
 

@@ -117,7 +117,7 @@ lints! {
         "SMMUEN set with STRTAB_BASE_CFG.SPLIT other than 6, 8 or 10 in a 2-level table" => "takes it for 6";
     QueueAlign "R24" "6.3.26" Reserved "a queue enabled with a base not aligned to its size" => "aligns it downwards";
     QueueReach "R25" "6.3.26" Reserved
-        "a queue enabled with a base beyond the output address size" => "accesses that address and sees what the bus says";
+        "a queue enabled with a base beyond the output address size" => "accesses the address without the bits beyond";
     QueueSize "R26" "6.3.26" Reserved
         "a queue enabled with LOG2SIZE above IDR1.CMDQS, EVENTQS or PRIQS" => "caps it there";
     CommandIndices "R27" "3.5.1" Unpredictable

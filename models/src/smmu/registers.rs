@@ -5,6 +5,7 @@
 
 mod atos;
 mod ecmdq;
+mod existing;
 mod lint;
 mod optional;
 mod output;
@@ -140,7 +141,7 @@ impl Registers {
         }
         let gbpa = page0.get::<GBPA>();
         let ecmdqs = features.ecmdq.map_or(0, ControlPages::queues);
-        let ecmdqs = vec![EcmdqFile::new(features.cmdqs); ecmdqs];
+        let ecmdqs = vec![EcmdqFile::new(&features); ecmdqs];
         Self { page0, page1: RegFile::reset(), ecmdqs, vatos: RegFile::reset(), features, gbpa }
     }
 
@@ -228,36 +229,13 @@ impl Registers {
             Place::Ecmdq(queue, reg) => (offset, self.ecmdqs[queue].read(reg)),
             Place::Vatos(reg) => (offset, self.vatos.read(reg)),
         };
-        let ignored = (value ^ wanted) & place.desc().mask() != 0;
-        let lints = self.lints(&before, place, wanted, value);
-        Some(Write { offset, value, change, ignored, lints })
-    }
-
-    /// Whether the features bring this register along; if not it is RES0.
-    fn exists(&self, reg: Page0) -> bool {
-        use Page0::{
-            EVENTQ_IRQ_CFG0, EVENTQ_IRQ_CFG1, EVENTQ_IRQ_CFG2, GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_SID,
-            GBPMPAM, GERROR_IRQ_CFG0, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, GMPAM, MPAMIDR, PRIQ_BASE,
-            PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG1, PRIQ_IRQ_CFG2, VATOS_SEL,
+        let mask = match place {
+            Place::Zero(reg) => self.existing(reg),
+            _ => place.desc().mask(),
         };
-        match reg {
-            GERROR_IRQ_CFG0 | GERROR_IRQ_CFG1 | GERROR_IRQ_CFG2 | EVENTQ_IRQ_CFG0 | EVENTQ_IRQ_CFG1
-            | EVENTQ_IRQ_CFG2 => self.features.msi,
-            PRIQ_BASE | PRIQ_IRQ_CFG2 => self.features.pri,
-            PRIQ_IRQ_CFG0 | PRIQ_IRQ_CFG1 => self.features.pri && self.features.msi,
-            GATOS_CTRL | GATOS_SID | GATOS_ADDR | GATOS_PAR => self.features.atos,
-            VATOS_SEL => self.features.vatos.is_some(),
-            // `Features` admits no SMMU that has these.
-            MPAMIDR | GMPAM | GBPMPAM => false,
-            _ => true,
-        }
-    }
-
-    fn exists_one(&self, reg: Page1) -> bool {
-        match reg {
-            Page1::EVENTQ_PROD | Page1::EVENTQ_CONS => true,
-            Page1::PRIQ_PROD | Page1::PRIQ_CONS => self.features.pri,
-        }
+        let ignored = (value ^ wanted) & mask != 0;
+        let lints = self.lints(&before, place, wanted, value, mask);
+        Some(Write { offset, value, change, ignored, lints })
     }
 
     /// CR0 fields that are set, or on their way to either value.
@@ -266,6 +244,7 @@ impl Registers {
     }
 
     fn store_zero(&mut self, reg: Page0, value: u64) -> Change {
+        let value = value & self.existing(reg);
         let enabled = self.enabled();
         let queues_off = !(enabled.cmdqen() || enabled.eventqen() || enabled.priqen());
         let irq = IRQ_CTRL(self.page0.get::<IRQ_CTRL>().0 | self.page0.get::<IRQ_CTRLACK>().0);
@@ -311,33 +290,19 @@ impl Registers {
         if reg == Page1::EVENTQ_CONS { Change::EventCons } else { Change::None }
     }
 
-    /// Bits of CR0 that exist.
-    fn cr0_mask(&self) -> u64 {
-        CR0(0)
-            .with_smmuen(true)
-            .with_eventqen(true)
-            .with_cmdqen(true)
-            .with_priqen(self.features.pri)
-            .with_atschk(self.features.ats)
-            .with_vmw(if self.features.vmw { u64::MAX } else { 0 })
-            .0
-    }
-
     /// Takes the fields that are not in the middle of an Update and leaves the others alone.
     fn store_cr0(&mut self, value: u64) -> Change {
         let (old, ack) = (self.page0.get::<CR0>().0, self.page0.get::<CR0ACK>().0);
         let pending = whole_fields(old ^ ack);
-        let new = (old & pending) | (value & self.cr0_mask() & !pending);
+        let new = (old & pending) | (value & !pending);
         self.page0.set(CR0(new));
         begin(whole_fields(new ^ ack) & !pending, Change::Cr0)
     }
 
     fn store_irq_ctrl(&mut self, value: u64) -> Change {
-        let mask =
-            IRQ_CTRL(0).with_gerror_irqen(true).with_eventq_irqen(true).with_priq_irqen(self.features.pri).0;
         let (old, ack) = (self.page0.get::<IRQ_CTRL>().0, self.page0.get::<IRQ_CTRLACK>().0);
         let pending = old ^ ack;
-        let new = (old & pending) | (value & mask & !pending);
+        let new = (old & pending) | (value & !pending);
         self.page0.set(IRQ_CTRL(new));
         begin((new ^ ack) & !pending, Change::IrqCtrl)
     }
@@ -424,7 +389,8 @@ impl Registers {
     /// Geometry of the Command queue.
     pub fn command_ring(&self) -> Ring {
         let base = self.page0.get::<CMDQ_BASE>();
-        Ring::new(base.addr(), base.log2size() as u8, self.features.cmdqs, COMMAND_LOG2)
+        let addr = self.features.truncated(base.addr());
+        Ring::new(addr, base.log2size() as u8, self.features.cmdqs, COMMAND_LOG2)
     }
     /// CMDQ_PROD.WR.
     pub fn command_prod(&self) -> u32 {
@@ -622,6 +588,23 @@ mod test {
         r.write(0x90, 8, 0x8000_0000 | 20);
         assert_eq!(r.read(0x90, 4) & 31, 20);
         assert_eq!(r.command_ring().log2size(), 15);
+    }
+
+    #[test]
+    fn addresses_of_queues_and_messages_end_at_the_output_address_size() {
+        use super::super::interrupts::{Lines, Raise, Source};
+        const BEYOND: u64 = 1 << 50;
+        let mut r = with(0, 0);
+        for base in [0x90, 0xa0, 0xc0] {
+            r.write(base, 8, BEYOND | 0x8000_0000);
+        }
+        r.write(0xb0, 8, BEYOND | 0x9000_0000);
+        r.write(0x50, 4, 4);
+        r.complete_irq_ctrl(4);
+        let rings = [r.command_ring(), r.output_ring(Output::Event), r.output_ring(Output::Page)];
+        assert_eq!(rings.map(|ring| ring.base()), [0x8000_0000; 3]);
+        let want = Raise::Message { addr: 0x9000_0000, data: 0 };
+        assert_eq!(Raise::of(Source::Event, &r, &Lines::default()), Some(want));
     }
 
     #[test]

@@ -136,13 +136,14 @@ fn sync_signals() {
         Some(&(slot, vec![0; 4])),
         "the message lands in the command's own slot"
     );
+    assert_eq!(b.world.interrupts, [76], "and on the wire, whatever the address");
     let n = b.world.records.len();
     let is_sync = |r: &Record| matches!(r, Record::CommandConsumed { .. });
     assert!(is_sync(&b.world.records[n - 2]), "CONS moves first");
     b.submit(&[Command::sync_sev()]);
     assert_eq!(b.metric("wake_events"), 1);
     b.submit(&[Command::sync_msi(0, 5)]);
-    assert_eq!(b.world.interrupts, [76], "without an address it is a pulse");
+    assert_eq!(b.world.interrupts, [76, 76], "without an address it is a pulse");
     b.world.aborts.insert(DOORBELL);
     b.submit(&[Command::sync_msi(DOORBELL, 1), SYNC]);
     assert_eq!(b.cons(), (9, 0), "both complete");

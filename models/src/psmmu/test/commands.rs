@@ -143,10 +143,11 @@ fn sync_messages() {
     assert_eq!((addr, value), (slot, 0), "the message lands in the command's own slot");
     assert!(when >= b.consumed(Opcode::SYNC).unwrap());
     assert_eq!(b.memory.read_u32(slot), 0);
+    assert_eq!(b.interrupts, [76], "and on the wire, whatever the address");
     b.submit(&[Command::sync_sev()]);
     assert_eq!(b.metric("wake_events"), 1);
     b.submit(&[Command::sync_msi(0, 5)]);
-    assert_eq!(b.interrupts, [76], "without an address it is a pulse");
+    assert_eq!(b.interrupts, [76, 76], "without an address it is a pulse");
     assert_eq!(b.cons(), (7, 0));
 }
 

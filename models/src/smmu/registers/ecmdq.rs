@@ -6,6 +6,7 @@ use spec::smmu::{CommandError, Ecmdq};
 
 use super::{COMMAND_LOG2, Change, Registers};
 use crate::smmu::command_queue::QueueRegisters;
+use crate::smmu::features::Features;
 use crate::smmu::ring::Ring;
 
 /// The registers of one queue.
@@ -14,11 +15,14 @@ pub struct EcmdqFile {
     file: RegFile<Ecmdq>,
     /// log2 of the entries that it may have.
     entries_log2: u8,
+    /// The address bits that there are.
+    reach: u64,
 }
 
 impl EcmdqFile {
-    pub(super) fn new(entries_log2: u8) -> Self {
-        Self { file: RegFile::reset(), entries_log2 }
+    pub(super) fn new(features: &Features) -> Self {
+        let (entries_log2, reach) = (features.cmdqs, features.truncated(u64::MAX));
+        Self { file: RegFile::reset(), entries_log2, reach }
     }
     /// ECMDQ_PROD.EN.
     pub fn is_wanted(&self) -> bool {
@@ -79,7 +83,7 @@ impl QueueRegisters for EcmdqFile {
     }
     fn ring(&self) -> Ring {
         let base = self.file.get::<ECMDQ_BASE>();
-        Ring::new(base.addr(), base.log2size() as u8, self.entries_log2, COMMAND_LOG2)
+        Ring::new(base.addr() & self.reach, base.log2size() as u8, self.entries_log2, COMMAND_LOG2)
     }
     fn prod(&self) -> u32 {
         self.file.get::<ECMDQ_PROD>().wr() as u32

@@ -57,9 +57,9 @@ impl Registers {
         }
     }
 
-    /// What is wrong with a write: what was wanted, and what the register is now.
-    pub(super) fn lints(&self, before: &Before, place: Place, wanted: u64, value: u64) -> Lints {
-        let (mask, writable) = (place.desc().mask(), place.desc().access != spec::regs::Access::Ro);
+    /// What is wrong with a write: what was wanted, what the register is now, and which of its bits exist.
+    pub(super) fn lints(&self, before: &Before, place: Place, wanted: u64, value: u64, mask: u64) -> Lints {
+        let writable = place.desc().access != spec::regs::Access::Ro;
         let lost = (value ^ wanted) & mask;
         if !writable {
             return Lints::when(value != wanted, Lint::ReadOnly);
@@ -78,8 +78,7 @@ impl Registers {
         let one = |condition, lint| Lints::when(condition, lint);
         match reg {
             Page0::CR0 => self.lints_cr0(before, wanted, lost),
-            Page0::IRQ_CTRL => one(lost & before.irq_pending != 0, Lint::IrqCtrlAgain)
-                .and(one(lost & !before.irq_pending != 0, Lint::ReservedBits)),
+            Page0::IRQ_CTRL => one(lost & before.irq_pending != 0, Lint::IrqCtrlAgain),
             Page0::GBPA => {
                 let update = GBPA(wanted).update();
                 let overridden = self.features.attr_perms_ovr && lint::has_reserved_override(GBPA(wanted));
@@ -153,7 +152,6 @@ impl Registers {
         let raised = CR0(now.0 & !before.cr0.0);
         let mut found = Lints::from_iter([
             (lost & before.cr0_pending != 0, Lint::Cr0Again),
-            (lost & !before.cr0_pending != 0, Lint::ReservedBits),
             (self.features.vmw && now.vmw() > 4 && CR0(wanted).vmw() == now.vmw(), Lint::ReservedVmw),
             (raised.cmdqen() && self.commands_inconsistent(), Lint::CommandIndices),
             (raised.eventqen() && self.is_inconsistent(Output::Event), Lint::OutputIndices),

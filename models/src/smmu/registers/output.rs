@@ -53,7 +53,7 @@ impl Registers {
                 (base.addr(), base.log2size(), features.priqs, PageRequest::BYTES)
             }
         };
-        Ring::new(base, log2size as u8, max, entry.ilog2() as u8)
+        Ring::new(features.truncated(base), log2size as u8, max, entry.ilog2() as u8)
     }
     /// PROD; both queues have the same fields there.
     fn prod(&self, queue: Output) -> EVENTQ_PROD {
