@@ -117,11 +117,12 @@ impl Lines {
 impl Teller<'_> {
     pub(crate) fn stale_use(&self, dma: &Dma, pa: u64, used: &[Old], now: Outcome) -> Told {
         let (smmu, stream) = (self.smmu(dma.smmu), self.stream(dma));
-        let keeper = if dma.ats { "the endpoint's own cache" } else { smmu };
-        let title = format!(
-            "{stream} was sent to {pa:#x} by a translation of iova {:#x} that {keeper} should have dropped",
-            dma.iova
-        );
+        let keeper = match dma.ats {
+            true => "the endpoint's own cache should no longer hold".to_owned(),
+            false => format!("{smmu} should have dropped"),
+        };
+        let title =
+            format!("{stream} was sent to {pa:#x} by a translation of iova {:#x} that {keeper}", dma.iova);
         let mut lines = self.history(dma, used);
         lines.at(self.now, format!("{} and goes to pa {pa:#x}", self.transaction(dma)));
         (
@@ -373,21 +374,21 @@ impl Teller<'_> {
                 if dma.ats { i.covers_ats(dma.sid, dma.ssid, dma.iova) } else { self.relevant(i, dma, used) };
             i.on == Some(dma.smmu) && covers
         });
-        let whose = if dma.ats { "the endpoint's own cache" } else { "it" };
+        let kept = match dma.ats {
+            true => "the endpoint's own cache kept the entry nevertheless, or was given it again",
+            false => "it kept the entry nevertheless",
+        };
         match here {
-            Some(i) if self.original(i) == i.command => {
-                format!("{smmu} did consume {}; {whose} kept the entry nevertheless", i.command)
-            }
+            Some(i) if self.original(i) == i.command => format!("{smmu} did consume {}; {kept}", i.command),
             // Which words were executed cannot be seen from outside.
             Some(i) => format!(
-                "{smmu} did consume {}, which stands for {}; either {whose} kept the entry nevertheless, or other words \
-                 were executed",
+                "{smmu} did consume {}, which stands for {}; {kept}, or other words were executed",
                 self.original(i),
                 i.command
             ),
-            None if dma.ats => {
-                format!("{smmu} itself consumed no ATC_INV that covers it: {whose} kept the entry")
-            }
+            None if dma.ats => format!(
+                "{smmu} itself consumed no ATC_INV that covers it: the endpoint's own cache kept the entry"
+            ),
             None => format!("{smmu} itself consumed no invalidation that covers it: it kept the entry"),
         }
     }
