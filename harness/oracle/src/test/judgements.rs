@@ -475,8 +475,8 @@ fn the_story_names_who_did_what() {
                11.020 us  smmu0's command queue sees the CMD_SYNC after it consumed
                11.030 us  vmm sends an invalidation of vm0 to smmu0
                11.040 us  vmm leaves out smmu1 for an invalidation of vm0: no viommu for it
-               11.060 us  vm0's queue 0 consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
-               11.080 us  vm0's queue 0 sees the CMD_SYNC after it consumed
+               11.060 us  vm0's command queue consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
+               11.080 us  vm0's command queue sees the CMD_SYNC after it consumed
                11.090 us  nic1 of vm0 (smmu1 StreamID 0x30) writes 64 bytes at iova 0x1000 and goes to pa 0x840401000
           the tables now say: F_TRANSLATION
           smmu1 itself consumed no invalidation that covers it: it kept the entry
