@@ -44,7 +44,8 @@ fn run() -> Vec<(Time, String)> {
         say(format!("nothing {:#x}", cpu.read32(0x100).await));
         cpu.signal(go).await;
         say(format!("changed {}", cpu.wait_while64(RAM + 0x200, 0, None).await));
-        let job = Job { write: true, iova: RAM + 0x1000, ssid: None, len: 100, pattern: vec![0xab] };
+        let job =
+            Job { write: true, iova: RAM + 0x1000, ssid: None, len: 100, pattern: vec![0xab], stop: false };
         let result = cpu.run_job(0, job).await;
         say(format!("job {} aborted {}", result.done, result.aborted));
         say(format!("written {:#x}", cpu.read32(RAM + 0x1060).await));

@@ -89,6 +89,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 sids: vec![0x10],
                 canwbs: true,
                 ats: false,
+                pasid_bits: 0,
             })
             .collect();
         let host = Host::boot(&cpu, &nodes, &devices, &pages, &notes).await.expect("the host boots");
@@ -153,7 +154,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
             cpu.barrier().await;
             let exits: u64 = vm.exits().values().sum();
             let mapping = guest.map(&vcpu, device, None, gpa, PAGE, Prot::READ_WRITE).await.unwrap();
-            let read = |iova| Job { write: false, iova, ssid: None, len: 10, pattern: vec![] };
+            let read = |iova| Job { write: false, iova, ssid: None, len: 10, pattern: vec![], stop: false };
             let before = cpu.run_job(i, read(mapping.iova)).await;
             guest.unmap(&vcpu, &mapping, true).await.unwrap();
             let after = cpu.run_job(i, read(mapping.iova)).await;

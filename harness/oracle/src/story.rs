@@ -3,11 +3,12 @@
 use crate::finding::{Clock, Kind};
 use crate::invalidation::{Behind, Invalidation, Invalidations};
 use crate::memory::{Seq, Writer};
+use crate::oracle::Asked;
 use crate::past::{Old, Part};
 use crate::walk::{Outcome, Structure};
 use crate::witness::{ActorId, Dma, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, VsmmuId};
 use spec::smmu::event::class;
-use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
+use spec::smmu::{Command, EventNumber, EventRecord};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What nothing but stories depends on.
@@ -250,17 +251,29 @@ impl Teller<'_> {
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
     }
 
-    pub(crate) fn lost_page_interrupt(
-        &self,
-        smmu: SmmuId,
-        request: PageRequest,
-        time: Time,
-        bound: Time,
-    ) -> Told {
+    pub(crate) fn lost_page_interrupt(&self, smmu: SmmuId, asked: Asked, bound: Time) -> Told {
+        let Asked { request, dropped, time } = asked;
         let title = format!("{} has page requests and never said so", self.smmu(smmu));
         let mut lines = Lines::default();
-        lines.at(time, format!("{} writes {request} into its PRI queue", self.smmu(smmu)));
+        let what = match dropped {
+            true => format!("drops {request}, the last of its group: its PRI queue overflows"),
+            false => format!("writes {request} into its PRI queue"),
+        };
+        lines.at(time, format!("{} {what}", self.smmu(smmu)));
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
+    }
+
+    /// Why something that was held back is a finding.
+    pub(crate) fn not_repeated(&self, queue: Queue, used_anew: bool) -> String {
+        let queue = self.queue(queue);
+        match used_anew {
+            true => {
+                format!("software used the page anew before {queue} issued its invalidations a second time")
+            }
+            false => {
+                format!("{queue} did not issue its invalidations a second time, which this silicon asks for")
+            }
+        }
     }
 
     /// Who mapped, who changed what, where the invalidations went.

@@ -467,8 +467,26 @@ impl<'a> Reader<'a> {
             }
         }
         let node = spec.node.unwrap_or(NodeId(0));
-        let pmcg = spec.pmcg;
-        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, pmcg, mmio, timing };
+        if spec.pmcg_msi && !spec.pmcg {
+            self.cx.diagnostics.push(
+                Diagnostic::at(
+                    item.key("pmcg_msi"),
+                    "there are no performance monitors that could send messages",
+                )
+                .help("add: pmcg = true"),
+            );
+        }
+        let psmmu = Psmmu {
+            name: String::new(),
+            node,
+            preset: preset.name,
+            id,
+            cmdqv,
+            pmcg: spec.pmcg,
+            pmcg_msi: spec.pmcg_msi,
+            mmio,
+            timing,
+        };
         Some((psmmu, spec.mmio.is_some()))
     }
 
@@ -555,6 +573,7 @@ impl<'a> Reader<'a> {
                     streams: streams.iter().map(|n| u32::try_from(*n).unwrap_or(u32::MAX)).collect(),
                     ats: s.ats,
                     page_requests: s.pri.then_some(s.page_requests),
+                    page_group: s.page_group,
                     pasid_bits: s.pasid_bits,
                     canwbs: s.canwbs,
                     outstanding: s.outstanding,

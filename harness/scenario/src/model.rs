@@ -103,6 +103,8 @@ pub struct Psmmu {
     pub cmdqv: Option<CmdqvSizes>,
     /// It has performance monitors.
     pub pmcg: bool,
+    /// They interrupt by messages.
+    pub pmcg_msi: bool,
     /// Base address of its registers.
     pub mmio: u64,
     /// Sizes and times.
@@ -194,6 +196,8 @@ pub struct Endpoint {
     pub ats: bool,
     /// Page requests (PRI) that it may have unanswered, if it sends any.
     pub page_requests: Option<u64>,
+    /// Pages of a transfer that it asks for in one group.
+    pub page_group: u64,
     /// Width of PASIDs in bits.
     pub pasid_bits: u64,
     /// Its root complex is coherent including no-snoop.

@@ -111,6 +111,8 @@ choice! {
         MemoryAbort = "memory-abort",
         /// an SMMU stops consuming its command queue
         StallCmdq = "stall-cmdq",
+        /// an SMMU enters Service Failure Mode instead of executing a command
+        ServiceFailure = "service-failure",
         /// a VINTF never reports that it is enabled
         StuckVintf = "stuck-vintf",
         /// an SMMU takes a command of any of its queues for an illegal one, as if it was damaged on its way
@@ -249,6 +251,8 @@ record! {
         /// Has performance monitors: a counter group of the TCU and one of the TBU, as an MMU-700 (registers `smmu0.pmcg.tcu`,
         /// `smmu0.pmcg.tbu`; metrics `smmu0.pmcg.tcu.counter0`).
         pmcg: bool = "false";
+        /// Its performance monitors interrupt by messages, if software gives them an address (CFGR.MSI). Those of an MMU-700 cannot.
+        pmcg_msi: bool = "false";
         /// Base of the registers (two 64 KiB pages); assigned by default.
         mmio: Option<Address>;
         /// Replaces IDR0 of the preset.
@@ -307,6 +311,8 @@ record! {
         pri: bool = "false";
         /// Page requests that it may have unanswered.
         page_requests: u64 [1..=512] = "32";
+        /// Pages of a transfer that it asks for in one group, no more than `page_requests`.
+        page_group: u64 [1..=512] = "1";
         /// Width of PASIDs in bits, 0 for none.
         pasid_bits: u64 [0..=20] = "0";
         /// Its root complex is coherent including no-snoop (CANWBS).

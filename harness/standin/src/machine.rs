@@ -260,6 +260,7 @@ fn described(platform: &Platform, size: Size) -> layout::Platform {
             .map(|s| layout::Smmu {
                 cmdqv: s.config.cmdqv.is_some(),
                 pmcg: s.config.pmcg.is_some(),
+                pmcg_msi: s.config.pmcg.is_some_and(|pmcg| pmcg.shapes.tcu.msi),
                 msi: true,
             })
             .collect(),

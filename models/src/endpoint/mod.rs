@@ -234,9 +234,9 @@ impl Endpoint {
     }
 
     fn start_job(&mut self, cpu: u16, tag: u32, job: Job) {
-        let Job { write, iova, ssid, len, pattern } = job;
+        let Job { write, iova, ssid, len, pattern, stop } = job;
         let purpose = Purpose::Job { cpu, tag };
-        self.engine.start(Transfer { purpose, write, iova, ssid, len, pattern, untranslated: false });
+        self.engine.start(Transfer { purpose, write, iova, ssid, len, pattern, untranslated: false, stop });
     }
 
     /// The root port takes posted writes over at once; reads are answered by the device.

@@ -1,11 +1,14 @@
 //! The configuration cache: STEs by StreamID, CDs by StreamID and SubstreamID. Level-1 descriptors are not kept.
 
+use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, Ste};
 
 use super::assoc::{Assoc, Shape};
 use super::config::{self, Tables};
 use super::features::Features;
+use super::lint::{Lint, Lints};
 use super::scope::{Scope, World};
+use super::sharing::{self, Space};
 
 /// An STE, and what does not change as long as it is kept.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,13 +38,16 @@ pub struct Context {
     pub legal: bool,
     /// Tables of the lower and the upper half, if it is legal and walks through them are enabled.
     pub halves: [Tables; 2],
+    /// The address space it is part of.
+    pub space: Space,
 }
 
 impl Context {
     /// What `cd` means to a stream.
     pub fn new(cd: Cd, ste: Ste, world: World, features: &Features) -> Self {
         let halves = [false, true].map(|upper| Tables::stage1(cd, upper, features).unwrap_or_default());
-        Self { cd, legal: config::cd_legal(cd, ste, world, features), halves }
+        let space = Space::new(cd, world, config::vmid(ste, world, features));
+        Self { cd, legal: config::cd_legal(cd, ste, world, features), halves, space }
     }
 }
 
@@ -63,12 +69,14 @@ struct ContextEntry {
 pub struct ConfigCache {
     streams: Assoc<StreamEntry>,
     contexts: Assoc<ContextEntry>,
+    /// The largest CONT of any STE kept so far.
+    cont_max: u64,
 }
 
 impl ConfigCache {
     /// Empty ones.
     pub fn new(streams: Shape, contexts: Shape) -> Self {
-        Self { streams: Assoc::new(streams), contexts: Assoc::new(contexts) }
+        Self { streams: Assoc::new(streams), contexts: Assoc::new(contexts), cont_max: 0 }
     }
 
     /// The STE of a stream.
@@ -76,18 +84,48 @@ impl ConfigCache {
         self.streams.find(sid.into(), |e| e.sid == sid).map(|e| &e.stream)
     }
 
-    /// Whether the STE of another stream has the VMID of this one and other stage-2 tables.
-    pub fn contradicts(&self, sid: u32, stream: &Stream) -> bool {
-        let two = |stream: &Stream| stream.legal && stream.ste.config() & 6 == 6;
-        let other = |e: &StreamEntry| {
-            let of = &e.stream;
-            e.sid != sid && two(of) && of.ste.s2vmid() == stream.ste.s2vmid() && of.stage2 != stream.stage2
+    /// What is wrong with an STE beside those of other streams that are kept.
+    pub fn lints_of_stream(&self, sid: u32, stream: &Stream, features: &Features) -> Lints {
+        let (ste, mut found) = (stream.ste, Lints::NONE);
+        let vmid = if stream.legal { sharing::vmid(ste, features) } else { None };
+        if vmid.is_none() && ste.cont() == 0 && self.cont_max == 0 {
+            return found;
+        }
+        for other in self.streams.iter().filter(|e| e.sid != sid) {
+            let its = other.stream.ste;
+            let shared = vmid.is_some() && other.stream.legal && sharing::vmid(its, features) == vmid;
+            found.add(Lints::from_iter([
+                (shared && sharing::differ_in_stage2(ste, its), Lint::SharedVmid),
+                (shared && sharing::mix_stages(ste, its), Lint::MixedVmid),
+                (sharing::differ_in_span((sid, ste), (other.sid, its)), Lint::SpanDiffers),
+            ]));
+        }
+        found
+    }
+
+    /// What is wrong with a CD beside others that are kept.
+    pub fn lints_of_context(&self, sid: u32, ssid: u32, context: &Context) -> Lints {
+        let Context { cd, legal, space, .. } = *context;
+        let other = |e: &ContextEntry| {
+            let of = &e.context;
+            of.space == space && of.legal && (e.sid, e.ssid) != (sid, ssid) && space.differs(of.cd, cd)
         };
-        two(stream) && self.streams.any(other)
+        Lints::when(legal && self.contexts.any(other), Lint::SharedAsid)
+    }
+
+    /// ATSCHK changes.
+    pub fn lints_of_atschk(&self) -> Lints {
+        let depends = |e: &StreamEntry| {
+            e.stream.legal
+                && e.stream.ste.config() > mode::BYPASS
+                && e.stream.ste.eats() == config::EATS_SPLIT
+        };
+        Lints::when(self.streams.any(depends), Lint::AtschkChanged)
     }
 
     /// Keeps an STE.
     pub fn insert_stream(&mut self, sid: u32, stream: Stream) {
+        self.cont_max = self.cont_max.max(stream.ste.cont());
         self.streams.insert(sid.into(), StreamEntry { sid, stream }, |e| e.sid == sid);
     }
 

@@ -41,6 +41,7 @@ pub mod request;
 pub mod rights;
 pub mod ring;
 pub mod scope;
+pub mod sharing;
 pub mod stalls;
 pub mod step;
 pub mod tables;

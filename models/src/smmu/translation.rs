@@ -16,6 +16,7 @@ mod stages;
 
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::atos::Answer;
 use super::attributes::Overrides;
 use super::caches::Caches;
 use super::config::Tables;
@@ -144,6 +145,8 @@ pub struct Translation {
     /// After the overrides of the STE.
     access: Access,
     stream: Stream,
+    /// log2 of the STEs in the array that a level-1 descriptor led to.
+    array_bits: u8,
     context: Context,
     world: World,
     /// Index of the context descriptor in use.
@@ -182,7 +185,7 @@ fn access_of(request: &Request) -> Access {
 
 /// Whether a request asks the micro TLB first.
 fn asks_micro(request: &Request, control: &Control) -> bool {
-    control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
+    control.enabled() && !control.failed && request.kind == RequestKind::Ordinary && !request.unsupported
 }
 
 /// What the micro TLB knows about an ordinary request.
@@ -217,6 +220,7 @@ impl Translation {
             may_span: true,
             access: access_of(&request),
             stream: Stream::default(),
+            array_bits: 0,
             context: Context::default(),
             world: World::El1,
             index: 0,
@@ -389,6 +393,14 @@ impl Translation {
         let kind = self.request.kind;
         if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
             return self.no_such_transaction();
+        }
+        if control.failed {
+            return done(match kind {
+                RequestKind::Ordinary | RequestKind::AtsTranslated => Outcome::Abort { event: None },
+                RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+                RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
+                RequestKind::Operation(_) => Outcome::Operation(Answer::InternalError),
+            });
         }
         if !control.enabled() {
             return match kind {

@@ -57,6 +57,7 @@ pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
         FaultKind::DropInterrupt => faults.lose_interrupt = which,
         FaultKind::CorruptCommand => faults.corrupt_command = commands,
         FaultKind::MemoryAbort => faults.abort_read = which,
+        FaultKind::ServiceFailure => faults.fail = which,
         FaultKind::StallCmdq => faults.stalled = on,
         FaultKind::StuckVintf => faults.stuck_vintf = vintf.filter(|_| on),
         FaultKind::SwapSidSlots => {

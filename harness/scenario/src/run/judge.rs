@@ -103,7 +103,9 @@ pub struct Judge {
 impl Judge {
     /// A judge of a machine out of reset, whose memory is zero.
     pub fn new(facts: Facts) -> Self {
-        Self::with_config(facts, Config::default())
+        // Every CPU may be interrupted between two issues, by what issues as well.
+        let repetitions = 2 * facts.cpus.max(1);
+        Self::with_config(facts, Config { repetitions, ..Config::default() })
     }
 
     /// The same with other bounds.
@@ -186,6 +188,11 @@ impl Judge {
     /// needs to know, to judge uses of what is gone when it looks; see [`Fact::Read`].
     pub fn table_read(&mut self, now: Time, addr: u64, words: &[u64]) {
         self.tell(now, Fact::Read { addr, words });
+    }
+
+    /// Nothing more will be told: what the oracle has held back is a finding now.
+    pub fn stop(&mut self) {
+        self.oracle.stop();
     }
 
     /// The run is over: what was wrong, in order of time.
@@ -324,7 +331,12 @@ impl Judge {
             }
             Record::PageRequestWritten { smmu, request } => {
                 if self.mirrors[usize::from(smmu)].page_request_written(request) {
-                    self.tell(now, Fact::PageRequested { smmu, request: request.0 });
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: false });
+                }
+            }
+            Record::PageRequestDropped { smmu, request } => {
+                if self.mirrors[usize::from(smmu)].page_request_dropped(request) {
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: true });
                 }
             }
             Record::GlobalError { smmu, bit } => self.global_error(now, smmu, GlobalError(bit)),
@@ -337,7 +349,6 @@ impl Judge {
                 }
             }
             Record::AtsAnswered { pa: None, .. }
-            | Record::PageRequestDropped { .. }
             | Record::PageResponse { .. }
             | Record::InterruptRaised { smmu: None, .. }
             | Record::TlbFilled { .. }
@@ -458,11 +469,12 @@ impl Judge {
 
     fn global_error(&mut self, now: Time, smmu: u16, error: GlobalError) {
         self.mirrors[usize::from(smmu)].failed(error);
+        self.configure(now, smmu);
         if error == GlobalError::MSI_EVENTQ_ABT_ERR {
             // The message went nowhere, and software is told that instead.
             self.tell(now, Fact::EventInterrupt { smmu });
         }
-        if error == GlobalError::MSI_PRIQ_ABT_ERR {
+        if error == GlobalError::MSI_PRIQ_ABT_ERR || error == GlobalError::PRIQ_ABT_ERR {
             self.tell(now, Fact::PageInterrupt { smmu });
         }
     }

@@ -99,12 +99,13 @@ impl Translation {
         let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         let l1 = L1Std([word]);
         let split = control.split().unwrap_or(6);
-        caches.lints.add(lint::of_l1std(l1, split));
+        caches.lints.add(lint::of_l1std(l1, split, &control.features));
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
         if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
             return self.unknown_stream(control);
         }
+        self.array_bits = span - 1;
         let array = l1.l2ptr() & !low_mask(span + 5);
         self.read_stream(control, State::Ste, array + index * 64)
     }
@@ -113,11 +114,14 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         self.stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
         if self.stream.legal {
-            caches.lints.add(lint::of_ste(self.stream.ste, &control.features));
-            let contradicts = caches.config.contradicts(self.request.sid, &self.stream);
-            caches.lints.add(Lints::when(contradicts, Lint::SharedVmid));
+            let ste = self.stream.ste;
+            caches.lints.add(lint::of_ste(ste, &control.features));
+            let beyond = control.split().is_some() && ste.cont() > self.array_bits.into();
+            caches.lints.add(Lints::when(beyond, Lint::SpanReach));
         }
         if self.may_fill {
+            let beside = caches.config.lints_of_stream(self.request.sid, &self.stream, &control.features);
+            caches.lints.add(beside);
             caches.config.insert_stream(self.request.sid, self.stream);
         }
         self.configured(control, caches)
@@ -266,6 +270,7 @@ impl Translation {
             caches.lints.add(lint::of_cd(cd, self.world, &control.features));
         }
         if self.may_fill {
+            caches.lints.add(caches.config.lints_of_context(self.request.sid, self.index, &self.context));
             caches.config.insert_context(self.request.sid, self.index, self.context);
         }
         self.in_context(control, caches)

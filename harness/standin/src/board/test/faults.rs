@@ -65,11 +65,16 @@ struct Rig {
 impl Rig {
     /// A device behind both stages, its guest with a queue of its own.
     fn new(faults: &str, timed: bool) -> Self {
+        Self::with("", faults, timed)
+    }
+
+    /// The same with options of the CMDQV.
+    fn with(knobs: &str, faults: &str, timed: bool) -> Self {
         let text = format!(
             r#"
                 title = "x"
                 [psmmu.smmu0]
-                cmdqv = {{ vintfs = 4, vcmdqs = 8, sid_slots = 16 }}
+                cmdqv = {{ vintfs = 4, vcmdqs = 8, sid_slots = 16, knobs = {{ {knobs} }} }}
                 [endpoint.tester]
                 ats = true
                 stream = {SID}
@@ -230,6 +235,27 @@ fn check(rows: &[Row]) {
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rig.step(*step)));
                 assert!(done.is_ok(), "{name}, timed {timed}: step {n}, {step:?}");
             }
+            let found: Vec<_> = rig.board.findings().iter().map(|f| f.kind).collect();
+            assert_eq!(found, want, "{name}, timed {timed}: {:#?}", rig.board.findings());
+        }
+    }
+}
+
+/// Silicon with the erratum of Tegra264: whether a guest issued its TLBI again is known when it does, or at the end.
+#[test]
+fn an_invalidation_that_must_be_issued_twice() {
+    const ONCE: &[Do] = &[Write(Some(0)), Unmap, Guest(TLBI), Write(Some(0))];
+    for (name, then, want) in [
+        ("once", &[][..], &[Kind::StaleUse][..]),
+        ("twice", &[Guest(TLBI), Write(None)], &[]),
+        ("twice, and others meanwhile", &[Guest(NEXT), Guest(NEXT), Guest(TLBI), Write(None)], &[]),
+        ("the host does not speak for it", &[Host(TLBI), Write(Some(0))], &[Kind::StaleUse]),
+    ] {
+        for timed in [false, true] {
+            let mut rig = Rig::with("repeat-invalidations = 'on'", "", timed);
+            ONCE.iter().chain(then).for_each(|step| rig.step(*step));
+            assert_eq!(rig.board.findings(), [], "{name}, timed {timed}: not yet");
+            rig.board.stop();
             let found: Vec<_> = rig.board.findings().iter().map(|f| f.kind).collect();
             assert_eq!(found, want, "{name}, timed {timed}: {:#?}", rig.board.findings());
         }
