@@ -740,17 +740,20 @@ impl<'a> Reader<'a> {
                 if let Some(command) = s.command.filter(|command| !s.kind.takes(*command)) {
                     let taken = Op::ALL.iter().filter(|op| s.kind.takes(**op)).map(|op| op.word());
                     let taken: Vec<_> = taken.collect();
-                    let help = match taken.is_empty() {
-                        true => "`drop-tlbi`, `drop-cfgi` and `corrupt-command` take `command`".to_owned(),
-                        false => format!("`{}` is about {}", s.kind, suggest::list(taken, 16)),
+                    let (title, help) = match taken.is_empty() {
+                        true => (
+                            format!("`command` means nothing for `{}`", s.kind),
+                            "`drop-tlbi`, `drop-cfgi` and `corrupt-command` take `command`".to_owned(),
+                        ),
+                        false => (
+                            format!("`{}` does not concern {command}", s.kind),
+                            format!("`{}` is about {}", s.kind, suggest::list(taken, 16)),
+                        ),
                     };
                     return self.cx.reject(
-                        Diagnostic::at(
-                            item.key("command"),
-                            format!("`{}` does not concern {command}", s.kind),
-                        )
-                        .label("no such command goes wrong")
-                        .help(help),
+                        Diagnostic::at(item.key("command"), title)
+                            .label("no such command goes wrong")
+                            .help(help),
                     );
                 }
                 let Ok(slots) = <[u64; 2]>::try_from(s.slots.as_slice()) else {

@@ -343,7 +343,9 @@ fn an_abort_tells_which_old_value_leads_to_it() {
         "the abort is what an old value of CD 0 leads to",
         "smmu0 did consume CFGI_CD sid=0x10 ssid=0 leaf; it kept the entry nevertheless",
     ];
-    let rows: [(&str, &[Command], EventNumber, Option<&[&str]>); 3] = [
+    /// Commands, the event, and what is told if it is a finding.
+    type Row<'a> = (&'a str, &'a [Command], EventNumber, Option<&'a [&'a str]>);
+    let rows: [Row<'_>; 3] = [
         ("the old CD may be cached", &[], EventNumber::F_TRANSLATION, None),
         ("it may not", &gone, EventNumber::F_TRANSLATION, Some(&told)),
         ("nothing leads there", &gone, EventNumber::F_PERMISSION, Some(&[])),

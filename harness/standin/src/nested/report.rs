@@ -465,7 +465,9 @@ vm0| @qemu 0
         const SYNC: Command = Command::sync();
         let carried_nothing = "vm0: its VCMDQs on smmu0 carried no invalidation";
         let forwarded = "vm0: 1 TLBI_NH_VA came to smmu0 by way of QEMU";
-        let rows: &[(&[(CommandQueue, Command)], &[&str])] = &[
+        /// Commands that are consumed, and the problems that they are.
+        type Row<'a> = (&'a [(CommandQueue, Command)], &'a [&'a str]);
+        let rows: &[Row<'_>] = &[
             (GOOD, &[]),
             (&[], &[carried_nothing]),
             (&[(VCMDQ, SYNC)], &[carried_nothing]),
