@@ -219,7 +219,11 @@ impl Oracle {
                 self.resolve(&resolved);
             }
             Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
-            Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
+            Fact::Consumed { queue, index, command, written, on } => {
+                self.sayings.written(self.at, command, written);
+                self.consumed(queue, index, Command(command), on);
+            }
+            Fact::Named { queue, name } => self.sayings.named(queue, name),
             Fact::Updated { dma, addr, before, after } => {
                 self.updated(self.arrived(dma), addr, before, after);
             }

@@ -229,11 +229,20 @@ pub enum Fact<'a> {
         queue: Queue,
         /// Position of the command in the ring; a wrap bit is ignored.
         index: u32,
-        /// The command as it lies in the queue.
+        /// The command as it must be executed; for a queue of a guest, as it lies in the queue.
         command: [u64; 2],
+        /// The command as it lies in the queue, if that is something else. Used only to tell the story.
+        written: Option<[u64; 2]>,
         /// For a guest's queue that is passed through: the SMMU that executes it. Tells whether invalidations must be issued
         /// twice, and the story.
         on: Option<SmmuId>,
+    },
+    /// What a queue is called from now on; used only to tell the story.
+    Named {
+        /// Which queue.
+        queue: Queue,
+        /// Its name.
+        name: &'a str,
     },
     /// The owner of a queue was told that an endpoint did not answer an invalidation (CERROR_ATC_INV_SYNC). What endpoints hold
     /// does not count as invalidated by what is in front of the CMD_SYNC that stopped there.

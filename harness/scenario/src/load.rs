@@ -8,8 +8,9 @@ use std::path::Path;
 use models::smmu::Features;
 
 use crate::check;
+use crate::command::Op;
 use crate::declare::{Cx, Fields, Record, Ty, read_record};
-use crate::diagnostic::{Diagnostic, Rejected, Span, line_of};
+use crate::diagnostic::{Addition, Diagnostic, Rejected, Span, line_of};
 use crate::model::{
     Behind, Bounds, CmdqvSizes, Endpoint, ExpectSpec, Expectation, Fault, Finding, HeadSpec, Link, Load,
     Node, Pair, Psmmu, Scenario, Subject, Vm, Vsmmu,
@@ -53,23 +54,42 @@ pub fn read_file(path: &Path) -> Result<Scenario, Rejected> {
     parse(&shown, &text, &Folder(path.parent().unwrap_or(Path::new("."))))
 }
 
-/// Reads a scenario from a file, with `more` added to its text; also hands over the preset files that it names by path, as
+/// Reads a scenario from a file, with `more` added to it; also hands over the preset files that it names by path, as
 /// (path, text), so that it can be read again without them.
 ///
 /// # Errors
 /// As [`read_file`].
 pub fn read_file_with_presets(
     path: &Path,
-    more: &str,
+    more: &[Addition],
 ) -> Result<(Scenario, Vec<(String, String)>), Rejected> {
     let mut text = read_text(path)?;
-    if !more.is_empty() {
-        text = format!("{}\n\n{more}", text.trim_end());
+    let mut added = Vec::new();
+    for Addition { origin, head, keys } in more {
+        let start = text.len();
+        text.push_str(&format!("\n[{head}]\n{keys}\n"));
+        added.push((start..text.len(), origin.clone()));
     }
     let library =
         Remembering { folder: Folder(path.parent().unwrap_or(Path::new("."))), read: RefCell::default() };
-    let scenario = parse(&path.display().to_string(), &text, &library)?;
+    let parsed = parse(&path.display().to_string(), &text, &library);
+    let scenario = parsed.map_err(|rejected| of_additions(rejected, more, added))?;
     Ok((scenario, library.read.into_inner()))
+}
+
+/// The same, in words that say where the additions come from and do not name their tables.
+fn of_additions(mut rejected: Rejected, more: &[Addition], added: Vec<(Span, String)>) -> Rejected {
+    let renamed = |text: &mut String| {
+        for Addition { origin, head, .. } in more {
+            *text = text.replace(&format!("[{head}]"), &format!("`{origin}`"));
+        }
+    };
+    for diagnostic in &mut rejected.diagnostics {
+        renamed(&mut diagnostic.title);
+        renamed(&mut diagnostic.label);
+        diagnostic.help.iter_mut().for_each(renamed);
+    }
+    Rejected { added, ..rejected }
 }
 
 /// Reads the text of a scenario or preset file.
@@ -78,6 +98,7 @@ pub fn read_text(path: &Path) -> Result<String, Rejected> {
         path: path.display().to_string(),
         text: String::new(),
         diagnostics: vec![diagnostic],
+        added: Vec::new(),
     };
     let bytes =
         std::fs::read(path).map_err(|e| reject(Diagnostic::of_file(format!("cannot be read: {e}"))))?;
@@ -132,7 +153,7 @@ pub fn parse(path: &str, text: &str, library: &dyn Library) -> Result<Scenario, 
             assert!(!diagnostics.is_empty(), "a scenario is refused for a reason");
             diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
             diagnostics.dedup();
-            Err(Rejected { path: path.to_owned(), text: text.to_owned(), diagnostics })
+            Err(Rejected { path: path.to_owned(), text: text.to_owned(), diagnostics, added: Vec::new() })
         }
     }
 }
@@ -731,6 +752,25 @@ impl<'a> Reader<'a> {
                     );
                 }
                 let vintf = self.fault_vintf(&s, item, psmmus)?;
+                if let Some(command) = s.command.filter(|command| !s.kind.takes(*command)) {
+                    let taken = Op::ALL.iter().filter(|op| s.kind.takes(**op)).map(|op| op.word());
+                    let taken: Vec<_> = taken.collect();
+                    let (title, help) = match taken.is_empty() {
+                        true => (
+                            format!("`command` means nothing for `{}`", s.kind),
+                            "`drop-tlbi`, `drop-cfgi` and `corrupt-command` take `command`".to_owned(),
+                        ),
+                        false => (
+                            format!("`{}` does not concern {command}", s.kind),
+                            format!("`{}` is about {}", s.kind, suggest::list(taken, 16)),
+                        ),
+                    };
+                    return self.cx.reject(
+                        Diagnostic::at(item.key("command"), title)
+                            .label("no such command goes wrong")
+                            .help(help),
+                    );
+                }
                 let Ok(slots) = <[u64; 2]>::try_from(s.slots.as_slice()) else {
                     return self.cx.reject(
                         Diagnostic::at(item.key("slots"), "two slots are exchanged")
@@ -746,6 +786,7 @@ impl<'a> Reader<'a> {
                     times: s.times,
                     armed: s.armed,
                     vintf,
+                    command: s.command,
                     slots,
                 })
             });

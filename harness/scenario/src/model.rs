@@ -3,6 +3,7 @@
 use models::cmdqv::Knobs;
 use sim::Time;
 
+use crate::command::Op;
 use crate::declare::{choice, record};
 use crate::diagnostic::Span;
 use crate::names::{Actor, EndpointId, Names, NodeId, Object, PairId, PsmmuId, Target, VmId};
@@ -305,6 +306,8 @@ pub struct Fault {
     pub armed: bool,
     /// The VINTF concerned; all of them, and the SMMU's own queue, if there is none.
     pub vintf: Option<u64>,
+    /// The only command concerned, if there is one.
+    pub command: Option<Op>,
     /// The two slots exchanged.
     pub slots: [u64; 2],
 }

@@ -2,6 +2,7 @@
 
 use sim::Time;
 
+use crate::command::Op;
 use crate::declare::{Cx, Field, Ty, choice, record};
 use crate::diagnostic::Diagnostic;
 use crate::knobs::Options;
@@ -166,6 +167,16 @@ impl FaultKind {
             | Self::KeepGuestVmid
             | Self::KeepGuestSid => VintfKey::Filter,
             _ => VintfKey::Nothing,
+        }
+    }
+    /// Whether its key `command` may name this one.
+    pub fn takes(self, command: Op) -> bool {
+        let name = command.word();
+        match self {
+            Self::DropTlbi => name.starts_with("TLBI_"),
+            Self::DropCfgi => name.starts_with("CFGI_"),
+            Self::CorruptCommand => true,
+            _ => false,
         }
     }
     /// Whether only a psmmu with a CMDQV can have it.
@@ -401,6 +412,8 @@ record! {
         /// The VINTF that is stuck or whose slots are exchanged, by default 1. For faults of commands: only those from queues of this
         /// VINTF count; by default those of every queue, the SMMU's own included.
         vintf: Option<u64> [0..=63];
+        /// For faults of commands: only those of this opcode count, for example "CFGI_CD"; by default all of their kind.
+        command: Option<Op>;
         /// The two slots exchanged.
         slots: Vec<u64> = "[0, 1]";
     }

@@ -166,11 +166,11 @@ impl FunctionalSmmu {
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(command);
+                let dropped = self.triggers.cfgi.strikes(command.queue, op) | self.is_lost(command);
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(command);
+                let dropped = self.triggers.tlbi.strikes(command.queue, op) | self.is_lost(command);
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),

@@ -186,15 +186,16 @@ impl Psmmu {
             Ok(work) => work,
             Err(code) => return self.retire(&command, Err(code), cx),
         };
-        self.metrics.count_command(command.port, command.executed.op());
+        let op = command.executed.op();
+        self.metrics.count_command(command.port, op);
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(&command);
+                let dropped = self.triggers.cfgi.strikes(command.queue, op) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(&command);
+                let dropped = self.triggers.tlbi.strikes(command.queue, op) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),

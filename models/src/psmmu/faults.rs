@@ -94,7 +94,7 @@ impl Triggers {
         queue: CommandQueue,
         control: &Control,
     ) -> Result<Work, CommandError> {
-        if self.command.strikes(queue) {
+        if self.command.strikes(queue, command.op()) {
             Err(CommandError::CERROR_ILL)
         } else {
             engine::decode(command, control)

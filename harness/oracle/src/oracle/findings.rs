@@ -14,6 +14,10 @@ use std::collections::BTreeSet;
 /// What a finding is about: of those that are about the same the first is told.
 type Key = (Kind, SmmuId, u32, u64);
 
+fn key(kind: Kind, dma: &Dma) -> Key {
+    (kind, dma.smmu, dma.sid, dma.iova >> 12)
+}
+
 /// The findings of one run.
 #[derive(Debug)]
 pub(super) struct Findings {
@@ -90,6 +94,11 @@ impl Findings {
         self.keys.clear();
     }
 
+    /// Whether nothing more is told of what such a finding is about.
+    pub(super) fn is_known(&self, kind: Kind, dma: &Dma) -> bool {
+        self.told.len() >= self.limit || self.keys.contains(&key(kind, dma))
+    }
+
     /// Whether a finding is to be told; otherwise it counts as a repetition.
     fn is_new(&mut self, key: Key) -> bool {
         let new = self.told.len() < self.limit && self.keys.insert(key);
@@ -141,7 +150,7 @@ impl Oracle {
         dma: &Dma,
         tell: impl FnOnce(&Teller<'_>) -> Told,
     ) {
-        let key = (kind, dma.smmu, dma.sid, dma.iova >> 12);
+        let key = key(kind, dma);
         let certain = pardon.is_none() || self.findings.keys.contains(&key);
         let tells = if certain {
             self.findings.is_new(key)

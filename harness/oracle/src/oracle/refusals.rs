@@ -3,6 +3,7 @@
 use super::verdict::Search;
 use super::{Oracle, about_stream};
 use crate::finding::Kind;
+use crate::past::Reach;
 use crate::walk::Outcome;
 use crate::witness::{Access, Dma, SmmuId, Time};
 use spec::smmu::{EventNumber, EventRecord};
@@ -31,8 +32,14 @@ impl Oracle {
                 let found = oracle.search(&dma, reach, &mut |outcome| explains(outcome, event));
                 !matches!(found, Search::Nothing)
             });
+            // Has a value that should be gone led there?
+            let stale = match self.findings.is_known(kind, &dma) {
+                true => Search::Nothing,
+                false => self.search(&dma, Reach::Kept, &mut |outcome| explains(outcome, event)),
+            };
+            let used = if let Search::Found(used) = stale { used } else { Vec::new() };
             self.find_unless(pardon, kind, self.time, &dma, |teller| {
-                teller.wrong_abort(kind, &dma, event, &outcomes)
+                teller.wrong_abort(kind, &dma, event, &outcomes, &used)
             });
         }
         if let Some(event) = event {

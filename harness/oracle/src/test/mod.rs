@@ -233,7 +233,7 @@ impl Bench {
         let at = *index;
         *index += 1;
         self.see(Fact::Produced { queue, prod: at + 1, log2size: 8 });
-        self.see(Fact::Consumed { queue, index: at, command: command.0, on });
+        self.see(Fact::Consumed { queue, index: at, command: command.0, written: None, on });
     }
 
     /// Where the descriptors of a page of the host lie, as far as they exist.

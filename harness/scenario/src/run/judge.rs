@@ -90,6 +90,8 @@ pub struct Judge {
     behind: Vec<(u16, u16, u32)>,
     streams: BTreeMap<(u16, u32), String>,
     spaces: BTreeMap<DomainId, String>,
+    /// What the oracle was told that queues are called.
+    named: BTreeMap<Queue, CommandQueue>,
     script: u16,
     /// Commands that the script has claimed.
     claimed: u32,
@@ -133,6 +135,7 @@ impl Judge {
             behind: Vec::new(),
             streams,
             spaces: BTreeMap::new(),
+            named: BTreeMap::new(),
             script,
             claimed: 0,
             events: Vec::new(),
@@ -150,6 +153,7 @@ impl Judge {
         self.viommus.clear();
         self.behind.clear();
         self.spaces.clear();
+        self.named.clear();
         self.claimed = 0;
         self.oracle.reset(now.as_ps());
     }
@@ -267,7 +271,7 @@ impl Judge {
         let queue = Queue::Virtual { vsmmu: self.script, queue: 0 };
         let index = self.claimed;
         self.claimed = self.claimed.wrapping_add(1) & 0x7_ffff;
-        self.tell(now, Fact::Consumed { queue, index, command: command.0, on: None });
+        self.tell(now, Fact::Consumed { queue, index, command: command.0, written: None, on: None });
     }
 
     fn tell(&mut self, now: Time, fact: Fact<'_>) {
@@ -445,12 +449,16 @@ impl Judge {
             }
             (CommandQueue::Vcmdq { .. }, None) | (CommandQueue::Ecmdq(_), _) => {}
         }
+        let source = queue;
         let queue = self.queue(smmu, queue);
-        let (command, on) = match queue {
-            Queue::Physical { .. } => (meant, None),
-            Queue::Virtual { .. } => (raw, Some(smmu)),
+        if source != CommandQueue::Main && self.named.insert(queue, source) != Some(source) {
+            self.tell(now, Fact::Named { queue, name: &source.to_string() });
+        }
+        let (command, written, on) = match queue {
+            Queue::Physical { .. } => (meant, Some(raw.0), None),
+            Queue::Virtual { .. } => (raw, None, Some(smmu)),
         };
-        self.tell(now, Fact::Consumed { queue, index, command: command.0, on });
+        self.tell(now, Fact::Consumed { queue, index, command: command.0, written, on });
     }
 
     fn stopped(&mut self, now: Time, smmu: u16, queue: CommandQueue, error: CommandError) {
@@ -496,7 +504,7 @@ impl Judge {
             Note::StreamAttached { by: Actor::Host, smmu, sid, what } => self.attached(smmu, sid, what),
             Note::GuestCommandConsumed { vsmmu, index, raw } => {
                 let queue = Queue::Virtual { vsmmu, queue: 0 };
-                self.tell(now, Fact::Consumed { queue, index, command: raw.0, on: None });
+                self.tell(now, Fact::Consumed { queue, index, command: raw.0, written: None, on: None });
             }
             Note::Routed { vsmmu, raw, ref to, ref not_to } => self.routed(now, vsmmu, raw, to, not_to),
             Note::EventReported { by, smmu, record } => self.see(now, Seer::Software(by), smmu, record),

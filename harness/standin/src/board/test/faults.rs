@@ -304,6 +304,8 @@ fn a_stale_cd_is_found() {
     check(&[
         ("no fault", "", Either, moved, &[]),
         ("dropped", "kind = 'drop-cfgi'\nnth = 2", Either, kept, found),
+        ("the CFGI_CD dropped", "kind = 'drop-cfgi'\ncommand = 'CFGI_CD'", Either, kept, found),
+        ("that of STEs dropped", "kind = 'drop-cfgi'\ncommand = 'CFGI_STE'\ntimes = 9", Either, moved, &[]),
         ("of a VINTF: not the host's own queue", "kind = 'drop-cfgi'\nvintf = 1", Either, moved, &[]),
         ("the TLBI dropped", "kind = 'drop-tlbi'\nnth = 2", Either, kept, found),
         ("early: the TLBI is the last", "kind = 'early-sync'\nnth = 4", Without, kept, found),

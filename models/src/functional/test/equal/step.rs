@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use spec::smmu::{PageRequest, command};
+use spec::smmu::{Opcode, PageRequest, command};
 
 use super::super::*;
 use super::optional::{Operation, QUEUES, ring};
@@ -259,7 +259,13 @@ fn which() -> impl Strategy<Value = Which> {
 }
 
 fn which_commands() -> impl Strategy<Value = WhichCommands> {
-    (which(), prop::option::weighted(0.3, 0_u8..4)).prop_map(|(which, vintf)| WhichCommands { which, vintf })
+    let opcodes = [Opcode::CFGI_STE, Opcode::CFGI_CD, Opcode::TLBI_NH_VA, Opcode::SYNC];
+    let opcode = prop::option::weighted(0.2, select(opcodes.to_vec()));
+    (which(), prop::option::weighted(0.3, 0_u8..4), opcode).prop_map(|(which, vintf, opcode)| WhichCommands {
+        which,
+        vintf,
+        opcode,
+    })
 }
 
 fn vintfs() -> impl Strategy<Value = Vintfs> {
