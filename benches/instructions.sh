@@ -12,7 +12,7 @@ count() {
 }
 
 for driver in functional timed; do
-    for kind in ${*:-hit walk1 walk2 nested}; do
+    for kind in ${*:-hit hit16 main walk1 walk2 nested}; do
         less=$(count "$driver" "$kind" "$few")
         more=$(count "$driver" "$kind" "$many")
         echo "$driver $kind: $(((more - less) / (many - few))) instructions"

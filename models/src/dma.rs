@@ -178,6 +178,8 @@ pub struct Job {
     pub len: u32,
     /// The bytes to write, repeated as needed; ignored for a read. Empty means zeros.
     pub pattern: Vec<u8>,
+    /// Nothing of this SubstreamID follows: an endpoint that sends page requests ends with a stop marker.
+    pub stop: bool,
 }
 
 /// How a [`Job`] ended.

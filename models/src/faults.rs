@@ -1,5 +1,7 @@
 //! Which occurrences of something go wrong.
 
+use spec::smmu::Opcode;
+
 use crate::record::CommandQueue;
 
 /// Which occurrences of something go wrong. Occurrences are counted from 1.
@@ -23,11 +25,13 @@ pub struct WhichCommands {
     pub which: Which,
     /// Only those from queues of this VINTF count; without it, those of all queues.
     pub vintf: Option<u8>,
+    /// Only those with this opcode count; without it, all of their kind.
+    pub opcode: Option<Opcode>,
 }
 
 impl From<Which> for WhichCommands {
     fn from(which: Which) -> Self {
-        Self { which, vintf: None }
+        Self { which, ..Self::default() }
     }
 }
 
@@ -67,24 +71,26 @@ impl Trigger {
 pub(crate) struct CommandTrigger {
     trigger: Trigger,
     vintf: Option<u8>,
+    opcode: Option<Opcode>,
 }
 
 impl CommandTrigger {
     pub(crate) fn new(of: WhichCommands) -> Self {
-        Self { trigger: Trigger::new(of.which), vintf: of.vintf }
+        Self { trigger: Trigger::new(of.which), vintf: of.vintf, opcode: of.opcode }
     }
     /// One more command, from this queue. Does it go wrong?
     #[inline]
-    pub(crate) fn strikes(&mut self, queue: CommandQueue) -> bool {
-        let counts = match (self.vintf, queue) {
+    pub(crate) fn strikes(&mut self, queue: CommandQueue, opcode: Opcode) -> bool {
+        let from = match (self.vintf, queue) {
             (None, _) => true,
             (Some(wanted), CommandQueue::Vcmdq { vintf, .. }) => vintf == wanted,
             (Some(_), CommandQueue::Main | CommandQueue::Ecmdq(_)) => false,
         };
+        let counts = from && self.opcode.is_none_or(|wanted| wanted == opcode);
         counts && self.trigger.strikes()
     }
     pub(crate) fn change(&mut self, of: WhichCommands) {
-        if self.vintf != of.vintf {
+        if (self.vintf, self.opcode) != (of.vintf, of.opcode) {
             *self = Self::new(of);
         }
         self.trigger.change(of.which);
@@ -121,19 +127,40 @@ mod test {
             (Some(2), 1, [false, false, true, false]),
             (Some(3), 1, [false; 4]),
         ] {
-            let mut trigger = CommandTrigger::new(WhichCommands { which: Which::Nth(nth), vintf });
-            assert_eq!(queues.map(|queue| trigger.strikes(queue)), want, "{vintf:?} {nth}");
+            let of = WhichCommands { which: Which::Nth(nth), vintf, opcode: None };
+            let mut trigger = CommandTrigger::new(of);
+            let strikes = queues.map(|queue| trigger.strikes(queue, Opcode::CFGI_CD));
+            assert_eq!(strikes, want, "{vintf:?} {nth}");
+        }
+    }
+
+    #[test]
+    fn only_some_opcodes_count() {
+        let opcodes = [Opcode::CFGI_STE, Opcode::CFGI_CD, Opcode::CFGI_STE, Opcode::CFGI_CD];
+        for (opcode, nth, want) in [
+            (None, 2, [false, true, false, false]),
+            (Some(Opcode::CFGI_CD), 1, [false, true, false, false]),
+            (Some(Opcode::CFGI_CD), 2, [false, false, false, true]),
+            (Some(Opcode::CFGI_CD_ALL), 1, [false; 4]),
+        ] {
+            let of = WhichCommands { which: Which::Nth(nth), vintf: None, opcode };
+            let mut trigger = CommandTrigger::new(of);
+            let strikes = opcodes.map(|op| trigger.strikes(CommandQueue::Main, op));
+            assert_eq!(strikes, want, "{opcode:?} {nth}");
         }
     }
 
     #[test]
     fn a_change_counts_anew() {
-        let nth = |vintf| WhichCommands { which: Which::Nth(2), vintf };
-        for (to, want) in [(nth(None), true), (nth(Some(0)), false), (Which::Nth(1).into(), true)] {
+        let nth = |vintf| WhichCommands { which: Which::Nth(2), vintf, opcode: None };
+        let other = WhichCommands { opcode: Some(Opcode::SYNC), ..nth(None) };
+        for (to, want) in
+            [(nth(None), true), (nth(Some(0)), false), (Which::Nth(1).into(), true), (other, false)]
+        {
             let mut trigger = CommandTrigger::new(nth(None));
-            trigger.strikes(CommandQueue::Main);
+            trigger.strikes(CommandQueue::Main, Opcode::SYNC);
             trigger.change(to);
-            assert_eq!(trigger.strikes(CommandQueue::Main), want, "{to:?}");
+            assert_eq!(trigger.strikes(CommandQueue::Main, Opcode::SYNC), want, "{to:?}");
         }
     }
 }

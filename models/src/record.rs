@@ -1,5 +1,7 @@
 //! What the hardware tells observers: one typed record. Nothing may react to a record.
 
+use std::fmt;
+
 use sim::Time;
 use spec::smmu::{Command, EventRecord, PageRequest};
 
@@ -24,6 +26,18 @@ pub enum CommandQueue {
     },
     /// An enhanced command queue, by number over all control pages.
     Ecmdq(u16),
+}
+
+impl fmt::Display for CommandQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Main => f.pad("CMDQ"),
+            Self::Ecmdq(queue) => f.pad(&format!("ECMDQ{queue}")),
+            Self::Vcmdq { queue, vintf, logical } => {
+                f.pad(&format!("VINTF{vintf}.LVCMDQ{logical}=VCMDQ{queue}"))
+            }
+        }
+    }
 }
 
 /// The transaction whose translation changed a descriptor.

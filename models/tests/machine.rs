@@ -51,6 +51,7 @@ fn run() -> Vec<(Time, String)> {
             incoming: Incoming::DEFAULT,
             len: 100,
             pattern: vec![0xab],
+            stop: false,
         };
         let result = cpu.run_job(0, job).await;
         say(format!("job {} aborted {}", result.done, result.aborted));

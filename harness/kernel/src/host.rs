@@ -36,6 +36,8 @@ pub struct DeviceNode {
     pub canwbs: bool,
     /// It can do ATS.
     pub ats: bool,
+    /// log2 of the PASIDs that it may use.
+    pub pasid_bits: u8,
 }
 
 /// The booted host.
@@ -76,7 +78,15 @@ impl Host {
             .iter()
             .map(|d| {
                 let smmu = Arc::clone(&up[d.smmu]);
-                PhysicalDevice::new(d.name.clone(), d.endpoint, smmu, d.sids.clone(), d.canwbs, d.ats)
+                PhysicalDevice::new(
+                    d.name.clone(),
+                    d.endpoint,
+                    smmu,
+                    d.sids.clone(),
+                    d.canwbs,
+                    d.ats,
+                    d.pasid_bits,
+                )
             })
             .collect();
         Ok(Self { smmus: up, devices, pages: pages.clone(), journal: journal.clone() })

@@ -89,6 +89,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 sids: vec![0x10],
                 canwbs: true,
                 ats: false,
+                pasid_bits: 0,
             })
             .collect();
         let host = Host::boot(&cpu, &nodes, &devices, &pages, &notes).await.expect("the host boots");
@@ -160,6 +161,7 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
                 incoming: Incoming::DEFAULT,
                 len: 10,
                 pattern: vec![],
+                stop: false,
             };
             let before = cpu.run_job(i, read(mapping.iova)).await;
             guest.unmap(&vcpu, &mapping, true).await.unwrap();

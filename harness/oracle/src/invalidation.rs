@@ -2,6 +2,7 @@
 
 use crate::check::World;
 use crate::memory::Seq;
+use crate::repetition::{Repetitions, Resolved, SequenceId};
 use crate::walk::{Step, Structure, ones};
 use crate::witness::{Queue, SmmuId, Time, VsmmuId};
 use spec::smmu::command::{ATC_INV_ALL, RANGE_ALL};
@@ -24,6 +25,17 @@ pub(crate) struct Invalidation {
     /// The CMD_SYNC that follows it was consumed; `Seq::MAX` until then.
     pub(crate) completed: Seq,
     pub(crate) completed_time: Time,
+    /// The sequence that it is part of, if that is complete unless it is issued again: then it is complete only once it was.
+    pub(crate) awaits: Option<SequenceId>,
+}
+
+/// What a command has brought about.
+#[derive(Debug, Default)]
+pub(crate) struct Completion {
+    /// SMMUs for which a CMD_SYNC completed something.
+    pub(crate) smmus: Vec<SmmuId>,
+    /// Sequences that waited for their repetition and no longer do.
+    pub(crate) resolved: Vec<Resolved>,
 }
 
 /// A device behind a virtual SMMU.
@@ -41,6 +53,7 @@ pub(crate) struct Behind {
 pub(crate) struct Invalidations {
     lists: Vec<List>,
     queues: BTreeMap<Queue, Pending>,
+    repetitions: Repetitions,
     limit: usize,
 }
 
@@ -84,8 +97,9 @@ impl Batch {
 
 impl Invalidations {
     /// Remember about `limit` invalidations for each SMMU.
-    pub(crate) fn new(smmus: usize, limit: usize) -> Self {
-        Self { lists: (0..smmus).map(|_| List::default()).collect(), queues: BTreeMap::new(), limit }
+    pub(crate) fn new(smmus: usize, limit: usize, repetitions: Repetitions) -> Self {
+        let lists = (0..smmus).map(|_| List::default()).collect();
+        Self { lists, queues: BTreeMap::new(), repetitions, limit }
     }
 
     /// PROD was written.
@@ -102,13 +116,16 @@ impl Invalidations {
         }
     }
 
-    /// The queue begins anew at this index.
-    pub(crate) fn restarted(&mut self, queue: Queue, index: u32) {
+    /// The queue begins anew at this index. Returns the sequences that no longer wait for their repetition.
+    pub(crate) fn restarted(&mut self, queue: Queue, index: u32) -> Vec<Resolved> {
         let pending = self.queues.entry(queue).or_default();
         pending.produced.clear();
         pending.prod = index;
         // Whether endpoints answered may have been told to the SMMU's own queue.
         self.timed_out(queue);
+        let resolved = self.repetitions.restarted(queue);
+        self.settle(&resolved, None);
+        resolved
     }
 
     /// Some endpoint did not answer, and software was told; which one it was, nobody knows. The next CMD_SYNC of this queue
@@ -125,7 +142,7 @@ impl Invalidations {
         }
     }
 
-    /// A command was consumed. For a CMD_SYNC, returns the SMMUs for which it completed something.
+    /// A command was consumed.
     pub(crate) fn consumed(
         &mut self,
         queue: Queue,
@@ -134,7 +151,7 @@ impl Invalidations {
         on: Option<SmmuId>,
         (at, time): (Seq, Time),
         behind: &[Behind],
-    ) -> Vec<SmmuId> {
+    ) -> Completion {
         let pending = self.queues.entry(queue).or_default();
         if let Some(i) = pending.produced.iter().position(|b| b.holds(index)) {
             pending.produced.drain(..i);
@@ -147,36 +164,79 @@ impl Invalidations {
             }
         }
         if command.op() == Opcode::SYNC {
-            let mut smmus = Vec::new();
-            for (smmu, position) in std::mem::take(&mut pending.entries) {
-                let list = &mut self.lists[usize::from(smmu)];
-                if let Some(entry) = position.checked_sub(list.dropped).and_then(|i| list.entries.get_mut(i))
-                {
-                    (entry.completed, entry.completed_time) = (at, time);
-                    smmus.push(smmu);
-                }
-            }
-            smmus.sort_unstable();
-            smmus.dedup();
-            return smmus;
+            return self.synced(queue, (at, time));
         }
         if !is_invalidation(command.op()) {
-            return Vec::new();
+            return Completion::default();
         }
+        let executes = match queue {
+            Queue::Physical { smmu, .. } => Some(smmu),
+            Queue::Virtual { .. } => on,
+        };
         let entry = Invalidation {
             command,
             original: command,
             queue,
-            on: match queue {
-                Queue::Physical { smmu, .. } => Some(smmu),
-                Queue::Virtual { .. } => on,
-            },
+            on: executes,
             issued,
             consumed: at,
             consumed_time: time,
             completed: Seq::MAX,
             completed_time: Time::MAX,
+            awaits: None,
         };
+        let before = pending.entries.len();
+        self.add_all(entry, behind);
+        let affected = command.op() != Opcode::ATC_INV && self.repetitions.concern(executes);
+        if affected && !self.repetitions.consumed(queue, command, issued) {
+            let added = self.queues.get(&queue).and_then(|p| p.entries.get(before..)).unwrap_or_default();
+            self.repetitions.keep(queue, added.iter().copied());
+        }
+        Completion::default()
+    }
+
+    fn synced(&mut self, queue: Queue, (at, time): (Seq, Time)) -> Completion {
+        let pending = self.queues.entry(queue).or_default();
+        let mut smmus = Vec::new();
+        for place in std::mem::take(&mut pending.entries) {
+            if let Some(entry) = kept(&mut self.lists, place) {
+                (entry.completed, entry.completed_time) = (at, time);
+                smmus.push(place.0);
+            }
+        }
+        smmus.sort_unstable();
+        smmus.dedup();
+        let (waits, resolved) = self.repetitions.synced(queue);
+        let (id, places) = waits.unzip();
+        for &place in places.unwrap_or_default() {
+            if let Some(entry) = kept(&mut self.lists, place) {
+                entry.awaits = id;
+            }
+        }
+        self.settle(&resolved, Some((at, time)));
+        Completion { smmus, resolved }
+    }
+
+    /// What was issued again is complete now.
+    fn settle(&mut self, resolved: &[Resolved], now: Option<(Seq, Time)>) {
+        for Resolved { again, places, .. } in resolved {
+            for &place in places {
+                let Some(entry) = kept(&mut self.lists, place) else { continue };
+                entry.awaits = None;
+                if let Some(now) = now.filter(|_| again.is_some()) {
+                    (entry.completed, entry.completed_time) = now;
+                }
+            }
+        }
+    }
+
+    /// The sequences that concern an SMMU and may be issued again.
+    pub(crate) fn waiting(&self, smmu: SmmuId) -> Vec<SequenceId> {
+        self.repetitions.waiting(smmu)
+    }
+
+    fn add_all(&mut self, entry: Invalidation, behind: &[Behind]) {
+        let (queue, command) = (entry.queue, entry.command);
         match queue {
             Queue::Physical { smmu, .. } => self.add(smmu, entry),
             Queue::Virtual { vsmmu, .. } => {
@@ -199,7 +259,6 @@ impl Invalidations {
                 }
             }
         }
-        Vec::new()
     }
 
     fn add(&mut self, smmu: SmmuId, entry: Invalidation) {
@@ -222,6 +281,12 @@ impl Invalidations {
     pub(crate) fn complete_after(&self, smmu: SmmuId, since: Seq) -> impl Iterator<Item = &Invalidation> {
         self.after(smmu, since).filter(move |i| i.issued > since && i.completed != Seq::MAX)
     }
+}
+
+/// What is kept at a place, if it still is.
+fn kept(lists: &mut [List], (smmu, position): (SmmuId, usize)) -> Option<&mut Invalidation> {
+    let list = &mut lists[usize::from(smmu)];
+    position.checked_sub(list.dropped).and_then(|i| list.entries.get_mut(i))
 }
 
 fn is_invalidation(op: Opcode) -> bool {
@@ -401,7 +466,12 @@ mod test {
             consumed_time: 0,
             completed: 0,
             completed_time: 0,
+            awaits: None,
         }
+    }
+
+    fn sound(smmus: usize) -> Invalidations {
+        Invalidations::new(smmus, 100, Repetitions::new(vec![false; smmus], 1))
     }
 
     fn step(stage: u32, level: u32, input: u64) -> Step {
@@ -511,11 +581,11 @@ mod test {
             Behind { vsmmu: 1, smmu: 1, sid: 0x300, vsid: 1, vmid: 4 },
         ];
         let queue = Queue::Virtual { vsmmu: 0, queue: 0 };
-        let mut all = Invalidations::new(2, 100);
+        let mut all = sound(2);
         all.produced(queue, 3, 8, 5);
         let commands = [Command::tlbi_nh_asid(7, 0), Command::cfgi_cd(2, 0, true), Command::sync()];
         for (i, command) in commands.into_iter().enumerate() {
-            let smmus = all.consumed(queue, i as u32, command, None, (10 + i as u64, 0), &behind);
+            let smmus = all.consumed(queue, i as u32, command, None, (10 + i as u64, 0), &behind).smmus;
             assert_eq!(smmus, if i == 2 { vec![0, 1] } else { vec![] });
         }
         let of = |smmu| all.complete_after(smmu, 0).map(|i| i.command).collect::<Vec<_>>();
@@ -529,7 +599,7 @@ mod test {
     #[test]
     fn commands_know_when_they_were_handed_over() {
         let queue = Queue::Physical { smmu: 0, queue: 0 };
-        let mut all = Invalidations::new(1, 100);
+        let mut all = sound(1);
         let mut at = 100;
         let mut consume = |all: &mut Invalidations, index| {
             at += 1;
@@ -567,9 +637,9 @@ mod test {
             ("nothing", none, own, &[tlbi, atc][..]),
             ("time-out", Invalidations::timed_out, own, &[tlbi]),
             ("time-out of another queue", Invalidations::timed_out, other, &[tlbi, atc]),
-            ("restart", |all, queue| all.restarted(queue, 2), own, &[tlbi]),
+            ("restart", |all, queue| drop(all.restarted(queue, 2)), own, &[tlbi]),
         ] {
-            let mut all = Invalidations::new(1, 100);
+            let mut all = sound(1);
             for (i, command) in [atc, tlbi].into_iter().enumerate() {
                 all.consumed(own, i as u32, command, None, (1 + i as u64, 0), &[]);
             }
@@ -586,12 +656,12 @@ mod test {
 
     #[test]
     fn a_sync_completes_its_own_queue_only() {
-        let mut all = Invalidations::new(1, 100);
+        let mut all = sound(1);
         let (a, b) = (Queue::Physical { smmu: 0, queue: 0 }, Queue::Physical { smmu: 0, queue: 1 });
         all.consumed(a, 0, Command::tlbi_nh_all(1), None, (1, 0), &[]);
-        assert!(all.consumed(b, 0, Command::sync(), None, (2, 0), &[]).is_empty());
+        assert!(all.consumed(b, 0, Command::sync(), None, (2, 0), &[]).smmus.is_empty());
         assert_eq!(all.complete_after(0, 0).count(), 0);
-        assert_eq!(all.consumed(a, 1, Command::sync(), None, (3, 0), &[]), [0]);
+        assert_eq!(all.consumed(a, 1, Command::sync(), None, (3, 0), &[]).smmus, [0]);
         assert_eq!(all.complete_after(0, 0).count(), 1);
     }
 }

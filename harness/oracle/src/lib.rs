@@ -17,6 +17,9 @@
 //! An invalidation counts from when its owner hands it over until, and only if, a later CMD_SYNC of the same queue is
 //! consumed. A guest's queue promises to act on every device behind its virtual SMMU, whichever SMMU that is: an
 //! invalidation that went to too few of them shows as a stale use on those that were left out.
+//!
+//! Where invalidations must be issued twice ([`witness::Smmu::repeats`]), one counts as complete after the second issue if there is
+//! one. Until that is known, what depends on it is held back.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -27,6 +30,7 @@ mod memory;
 mod oracle;
 mod past;
 mod ranges;
+mod repetition;
 mod source;
 mod story;
 #[cfg(test)]

@@ -1,76 +1,29 @@
 //! The judge: takes witness records, keeps what it needs, says what was wrong.
 
+mod config;
+mod findings;
 mod pages;
+mod refusals;
+mod verdict;
 
+pub use self::config::Config;
+use self::findings::{Findings, Pardon};
+pub(crate) use self::pages::Asked;
+use self::verdict::{RECENT, Recent, Search, Verdict};
 use crate::events::Events;
 use crate::finding::{Finding, Kind};
 use crate::invalidation::{Behind, Invalidations};
 use crate::memory::{Memory, Seq};
-use crate::past::{Choices, Old, Past, Present, Reach, Scene};
+use crate::past::{Old, Present, Reach, Scene};
 use crate::ranges;
+use crate::repetition::Repetitions;
 use crate::source::Source;
-use crate::story::{Said, Sayings, Teller, Told};
-use crate::walk::{self, Due, Outcome};
+use crate::story::{Said, Sayings, Teller};
+use crate::walk::{self, Due};
 use crate::witness::{Access, Dma, Fact, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, Witness};
 use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// Bounds. The defaults suit runs of some seconds of simulated time.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// A record must be visible within this time of the abort it reports.
-    pub event_bound: Time,
-    /// The interrupt must follow within this time of the queue becoming non-empty.
-    pub interrupt_bound: Time,
-    /// How long before its record a transaction may have arrived, if the record does not say.
-    pub walk_bound: Time,
-    /// How long after a write to its registers an SMMU may act on the old values.
-    pub update_bound: Time,
-    /// Changes of words that no walk has read are remembered up to this number; while memory is looked at, all changes.
-    pub memory_changes: usize,
-    /// While memory is looked at: pages of 4KB in which words are known.
-    pub pages: usize,
-    /// Invalidations remembered for each SMMU.
-    pub invalidations: usize,
-    /// Findings that are told in full; more are only counted.
-    pub findings: usize,
-    /// Combinations of old values that are tried for one transaction.
-    pub combinations: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        const US: Time = 1_000_000;
-        Self {
-            event_bound: 100 * US,
-            interrupt_bound: 100 * US,
-            walk_bound: 5 * US,
-            update_bound: 5 * US,
-            memory_changes: 1 << 20,
-            pages: 1 << 12,
-            invalidations: 1 << 16,
-            findings: 100,
-            combinations: 4096,
-        }
-    }
-}
-
-impl Config {
-    /// Bounds for a run of any length whose time is that of a host that has other things to do. They keep an oracle
-    /// that looks at memory within some 100 MB.
-    pub fn of_host_time() -> Self {
-        const S: Time = 1_000_000_000_000;
-        Self {
-            event_bound: S,
-            interrupt_bound: S,
-            memory_changes: 1 << 18,
-            pages: 1 << 11,
-            invalidations: 1 << 14,
-            ..Self::default()
-        }
-    }
-}
 
 /// How much was judged. All but the first few are zero in a quiet run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +42,7 @@ pub struct Counters {
     pub commands: u64,
     /// Event records seen.
     pub events: u64,
-    /// Transactions with too many combinations of old values to try; they pass.
+    /// Transactions with too many combinations of old values to try, or too many to hold back; they pass.
     pub undecided: u64,
     /// Findings that repeat one that was told, or exceed the limit.
     pub repeated: u64,
@@ -112,8 +65,7 @@ pub struct Oracle {
     /// What endpoints were told: region of physical memory, to the input regions that led there, latest last.
     answers: BTreeMap<Region, Vec<Answer>>,
     sayings: Sayings,
-    findings: Vec<Finding>,
-    told: BTreeSet<(Kind, SmmuId, u32, u64)>,
+    findings: Findings,
     counters: Counters,
     /// Words read by the walk in progress, and what they held.
     read: Vec<(u64, u64)>,
@@ -148,19 +100,8 @@ struct Overtaken {
     time: Time,
     queue: Queue,
     used: Vec<Old>,
+    pardon: Pardon,
 }
-
-/// The outcome of a walk, good until a word that a walk has read changes.
-#[derive(Clone, Copy, Debug)]
-struct Recent {
-    /// The request with its page for an address.
-    dma: Dma,
-    at: Seq,
-    outcome: Outcome,
-}
-
-/// Outcomes of walks that are kept.
-const RECENT: usize = 1 << 12;
 
 /// A physical region that a stream's endpoint was told of: SMMU, StreamID, log2 of the size, address.
 type Region = (SmmuId, u32, u8, u64);
@@ -200,7 +141,7 @@ impl Oracle {
         let (streams, grants) = possessions(&platform);
         Self {
             memory,
-            invalidations: Invalidations::new(platform.smmus.len(), config.invalidations),
+            invalidations: invalidations(&platform, &config),
             behind: Vec::new(),
             smmus: platform.smmus.iter().map(|_| vec![(0, 0, Registers::default())]).collect(),
             events: platform.smmus.iter().map(|_| Events::default()).collect(),
@@ -210,8 +151,7 @@ impl Oracle {
             in_flight: BTreeMap::new(),
             answers: BTreeMap::new(),
             sayings: Sayings::default(),
-            findings: Vec::new(),
-            told: BTreeSet::new(),
+            findings: Findings::new(config.findings),
             counters: Counters::default(),
             read: Vec::new(),
             recent: vec![None; RECENT].into(),
@@ -232,7 +172,7 @@ impl Oracle {
         self.settle();
         (self.streams, self.grants) = possessions(&self.platform);
         self.memory.restart();
-        self.invalidations = Invalidations::new(self.platform.smmus.len(), self.config.invalidations);
+        self.invalidations = invalidations(&self.platform, &self.config);
         self.behind.clear();
         for history in &mut self.smmus {
             *history = vec![(self.at, self.time, Registers::default())];
@@ -240,18 +180,18 @@ impl Oracle {
         self.events.fill_with(Events::default);
         self.answers.clear();
         self.sayings = Sayings::default();
-        self.told.clear();
+        self.findings.forget();
         self.recent.fill(None);
     }
 
     /// How much was judged so far.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { repeated: self.findings.repeated, ..self.counters }
     }
 
-    /// What was wrong so far.
+    /// What was wrong so far, in the order in which that was clear.
     pub fn findings(&self) -> &[Finding] {
-        &self.findings
+        self.findings.told()
     }
 
     /// Take one record. Records come in the order in which things happened.
@@ -274,9 +214,16 @@ impl Oracle {
             Fact::Produced { queue, prod, log2size } => {
                 self.invalidations.produced(queue, prod, log2size, self.at);
             }
-            Fact::Restarted { queue, index } => self.invalidations.restarted(queue, index),
+            Fact::Restarted { queue, index } => {
+                let resolved = self.invalidations.restarted(queue, index);
+                self.resolve(&resolved);
+            }
             Fact::AtcTimedOut { queue } => self.invalidations.timed_out(queue),
-            Fact::Consumed { queue, index, command, on } => self.consumed(queue, index, Command(command), on),
+            Fact::Consumed { queue, index, command, written, on } => {
+                self.sayings.written(self.at, command, written);
+                self.consumed(queue, index, Command(command), on);
+            }
+            Fact::Named { queue, name } => self.sayings.named(queue, name),
             Fact::Updated { dma, addr, before, after } => {
                 self.updated(self.arrived(dma), addr, before, after);
             }
@@ -302,7 +249,9 @@ impl Oracle {
             }
             Fact::Overflow { smmu, active } => self.events[usize::from(smmu)].overflow(active),
             Fact::EventInterrupt { smmu } => self.events[usize::from(smmu)].interrupt(),
-            Fact::PageRequested { smmu, request } => self.page_requested(smmu, PageRequest(request)),
+            Fact::PageRequested { smmu, request, dropped } => {
+                self.page_requested(smmu, Asked { request: PageRequest(request), dropped, time: self.time });
+            }
             Fact::PageInterrupt { smmu } => self.page_interrupt(smmu),
             Fact::DeviceBehind { vsmmu, smmu, sid, vsid, vmid } => {
                 self.behind.retain(|d| (d.vsmmu, d.smmu, d.sid) != (vsmmu, smmu, sid));
@@ -324,12 +273,16 @@ impl Oracle {
         }
     }
 
+    /// Nothing more will be told: what was held back is a finding now. Nothing is said of what is under way.
+    pub fn stop(&mut self) {
+        self.resolve_all();
+    }
+
     /// The run is over: what was wrong, in order of time.
     pub fn finish(mut self, t_end: Time) -> Vec<Finding> {
         self.time = self.time.max(t_end);
         self.settle();
-        self.findings.sort_by_key(|f| f.time);
-        self.findings
+        self.findings.finish()
     }
 
     /// Nothing that is under way will end.
@@ -340,6 +293,7 @@ impl Oracle {
             }
         }
         self.check_all_events();
+        self.resolve_all();
     }
 
     fn check_all_events(&mut self) {
@@ -411,27 +365,30 @@ impl Oracle {
 
     fn consumed(&mut self, queue: Queue, index: u32, command: Command, on: Option<SmmuId>) {
         let when = (self.at, self.time);
-        let smmus = self.invalidations.consumed(queue, index, command, on, when, &self.behind);
+        let done = self.invalidations.consumed(queue, index, command, on, when, &self.behind);
         self.counters.commands += 1;
+        self.resolve(&done.resolved);
         // Whoever used what is now gone must be through.
-        if smmus.is_empty() {
+        if done.smmus.is_empty() {
             return;
         }
         let suspects: Vec<_> = self
             .in_flight
             .iter()
             .filter(|(_, f)| {
-                smmus.contains(&f.dma.smmu)
-                    && f.overtaken.is_none()
+                done.smmus.contains(&f.dma.smmu)
+                    && f.overtaken.as_ref().is_none_or(|o| !o.pardon.is_none())
                     && (f.raced || f.at < self.newest_change(f.dma.smmu))
             })
             .map(|(&id, _)| id)
             .collect();
         for id in suspects {
             let InFlight { dma, pa, .. } = self.in_flight[&id];
-            if let Verdict::Stale(used) = self.judge(&dma, pa) {
-                let overtaken = Overtaken { time: self.time, queue, used };
-                self.in_flight.get_mut(&id).expect("it was there").overtaken = Some(overtaken);
+            if let Verdict::Stale(used, pardon) = self.judge(&dma, pa) {
+                let overtaken = &mut self.in_flight.get_mut(&id).expect("it was there").overtaken;
+                if overtaken.is_none() || pardon.is_none() {
+                    *overtaken = Some(Overtaken { time: self.time, queue, used, pardon });
+                }
             }
         }
     }
@@ -446,16 +403,26 @@ impl Oracle {
         let dma = self.looked_up(dma, pa);
         let owner = self.streams.get(&(dma.smmu, dma.sid)).copied();
         let verdict = self.judge(&dma, pa);
-        let raced = matches!(verdict, Verdict::Race);
+        let raced = match &verdict {
+            Verdict::Race => true,
+            Verdict::Stale(_, pardon) => !pardon.is_none(),
+            _ => false,
+        };
         match verdict {
             Verdict::Current => self.check_grant(&dma, pa, owner),
             Verdict::Race => {
                 self.counters.races += 1;
                 self.check_grant(&dma, pa, owner);
             }
-            Verdict::Stale(used) => {
+            Verdict::Stale(used, pardon) => {
+                // Who relies on the second issue still owns it.
+                if !pardon.is_none() {
+                    self.check_grant(&dma, pa, owner);
+                }
                 let now = self.expected(&dma);
-                self.find(Kind::StaleUse, &dma, |teller| teller.stale_use(&dma, pa, &used, now));
+                self.find_unless(pardon, Kind::StaleUse, self.time, &dma, |teller| {
+                    teller.stale_use(&dma, pa, &used, now)
+                });
             }
             Verdict::Unrecorded => {
                 let now = self.expected(&dma);
@@ -511,7 +478,17 @@ impl Oracle {
                 Search::Nothing => {}
             }
         }
-        self.find(Kind::WrongUpdate, &dma, |teller| teller.wrong_update(&dma, addr, (before, after)));
+        let pardon = self.pardon(&dma, &[], |oracle, reach| {
+            [dma.access.write, false].into_iter().any(|write| {
+                let dma = Dma { access: Access { write, ..dma.access }, ..dma };
+                let instead = Some((addr, before));
+                let found = oracle.search_noting(&dma, reach, instead, &mut |_, dues| calls_for(dues));
+                !matches!(found, Search::Nothing)
+            })
+        });
+        self.find_unless(pardon, Kind::WrongUpdate, self.time, &dma, |teller| {
+            teller.wrong_update(&dma, addr, (before, after))
+        });
     }
 
     /// For a transaction that came with a translated address: with the address that the endpoint must have looked up.
@@ -555,100 +532,9 @@ impl Oracle {
 
     fn early_sync(&mut self, flight: &InFlight, overtaken: &Overtaken) {
         let (o, dma) = (overtaken, &flight.dma);
-        self.find(Kind::EarlySync, dma, |teller| {
+        self.find_unless(o.pardon.clone(), Kind::EarlySync, self.time, dma, |teller| {
             teller.early_sync((dma, flight.pa), flight.time, &o.used, o.queue, o.time)
         });
-    }
-
-    fn aborted(&mut self, dma: Dma, event: Option<EventNumber>) {
-        self.counters.aborted += 1;
-        self.in_flight.remove(&(dma.smmu, dma.id));
-        let mut outcomes = Vec::new();
-        let legal = self.some_outcome(&dma, &mut |outcome| {
-            if !outcomes.contains(&outcome) {
-                outcomes.push(outcome);
-            }
-            explains(outcome, event)
-        });
-        if !legal {
-            let kind = if outcomes.iter().all(|o| matches!(o, Outcome::Translated { .. })) {
-                Kind::SpuriousAbort
-            } else if event.is_none() && outcomes.iter().any(|o| matches!(o, Outcome::Fault(f) if f.recorded))
-            {
-                Kind::LostEvent
-            } else {
-                Kind::WrongEvent
-            };
-            self.find(kind, &dma, |teller| teller.wrong_abort(kind, &dma, event, &outcomes));
-        }
-        if let Some(event) = event {
-            let registers = self.registers(dma.smmu);
-            self.check_events(dma.smmu);
-            self.events[usize::from(dma.smmu)].aborted(dma, event, self.time, registers.cr0.eventqen());
-        }
-    }
-
-    fn event_written(&mut self, smmu: SmmuId, record: EventRecord, was_empty: bool) {
-        self.counters.events += 1;
-        self.check_events(smmu);
-        let interrupt = self.registers(smmu).irq_ctrl.eventq_irqen();
-        let matched = self.events[usize::from(smmu)].written(record, self.time, was_empty && interrupt);
-        if !matched && self.explained(smmu, record) {
-            self.events[usize::from(smmu)].explain_last();
-        }
-    }
-
-    /// Whether the tables give a reason for a record for which no abort has been seen: a stall, a transaction that
-    /// completes without effect, or an abort that is still on its way.
-    fn explained(&mut self, smmu: SmmuId, record: EventRecord) -> bool {
-        let event = record.event();
-        let about_requests = matches!(
-            event,
-            EventNumber::F_BAD_ATS_TREQ | EventNumber::F_TRANSL_FORBIDDEN | EventNumber::E_PAGE_REQUEST
-        );
-        if about_requests || event == EventNumber::F_UUT || event.name().is_none() {
-            return true;
-        }
-        let has_ssid = record.ssv() || event == EventNumber::C_BAD_SUBSTREAMID;
-        let mut access = Access::default();
-        if event.has_transaction() {
-            access.write = !record.rnw();
-            (access.instruction, access.privileged) = (record.ind(), record.pnu());
-        }
-        let dma = Dma {
-            id: u64::MAX,
-            smmu,
-            sid: record.sid() as u32,
-            ssid: has_ssid.then_some(record.ssid() as u32),
-            iova: record.inputaddr(),
-            len: 1,
-            access,
-            // A record follows its fault; the tables may have changed in between.
-            arrived: Some(self.time.saturating_sub(self.config.event_bound)),
-            ats: false,
-        };
-        self.some_outcome(&dma, &mut |outcome| explains(outcome, Some(event)))
-    }
-
-    /// Report what should have been seen of an Event queue by now.
-    fn check_events(&mut self, smmu: SmmuId) {
-        let (event_bound, interrupt_bound) = (self.config.event_bound, self.config.interrupt_bound);
-        let overdue = self.events[usize::from(smmu)].overdue(self.time, event_bound, interrupt_bound);
-        for (dma, event, time) in overdue.lost {
-            self.find_at(Kind::LostEvent, time, &dma, |teller| {
-                teller.lost_event(&dma, event, time, event_bound)
-            });
-        }
-        for (record, time) in overdue.spurious {
-            self.find_at(Kind::SpuriousEvent, time, &about(smmu, record, time), |teller| {
-                teller.spurious_event(smmu, record, time)
-            });
-        }
-        if let Some((record, time)) = overdue.unannounced {
-            self.find_at(Kind::LostInterrupt, time, &about(smmu, record, time), |teller| {
-                teller.lost_interrupt(smmu, record, time, interrupt_bound)
-            });
-        }
     }
 
     fn registers(&self, smmu: SmmuId) -> Registers {
@@ -667,162 +553,6 @@ impl Oracle {
             now: self.time,
         }
     }
-
-    fn find(&mut self, kind: Kind, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
-        self.find_at(kind, self.time, dma, tell);
-    }
-
-    fn find_at(&mut self, kind: Kind, time: Time, dma: &Dma, tell: impl FnOnce(&Teller<'_>) -> Told) {
-        let full = self.findings.len() >= self.config.findings;
-        if full || !self.told.insert((kind, dma.smmu, dma.sid, dma.iova >> 12)) {
-            self.counters.repeated += 1;
-            return;
-        }
-        let (title, story) = tell(&self.teller());
-        let sid = (kind != Kind::LostInterrupt).then_some(dma.sid);
-        self.findings.push(Finding { kind, time, smmu: dma.smmu, sid, title, story });
-    }
-
-    /// What the tables say now.
-    pub(crate) fn expected(&mut self, dma: &Dma) -> Outcome {
-        if self.memory.is_watching() {
-            // Nobody says when a cached outcome ceases to hold.
-            self.at += 1;
-            return self.walk(dma);
-        }
-        // Whatever does not decide the outcome is the same in all keys.
-        let key = Dma { id: 0, iova: dma.iova >> 12, len: 0, arrived: None, ats: false, ..*dma };
-        let hash = (key.iova
-            ^ u64::from(key.sid) << 40
-            ^ u64::from(key.ssid.unwrap_or(0)) << 20
-            ^ u64::from(key.smmu))
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let slot = (hash >> 40) as usize % RECENT;
-        let fresh = self.newest_change(dma.smmu);
-        if let Some(recent) = &self.recent[slot]
-            && recent.dma == key
-            && recent.at >= fresh
-        {
-            return match recent.outcome {
-                Outcome::Translated { pa, bits, due } => {
-                    Outcome::Translated { pa: pa & !0xfff | dma.iova & 0xfff, bits, due }
-                }
-                other => other,
-            };
-        }
-        let outcome = self.walk(dma);
-        // Faults at stage 2 only name the page of an address, so they hold for the page too.
-        self.recent[slot] = Some(Recent { dma: key, at: self.at, outcome });
-        outcome
-    }
-
-    fn walk(&mut self, dma: &Dma) -> Outcome {
-        let mut read = std::mem::take(&mut self.read);
-        read.clear();
-        let scene = self.scene(dma);
-        let outcome = walk::translate(&mut Present { scene, read: &mut read }, scene.smmu, dma);
-        self.memory.walked(self.at, self.time, &read);
-        self.read = read;
-        outcome
-    }
-
-    fn scene<'a>(&'a self, dma: &'a Dma) -> Scene<'a> {
-        let i = usize::from(dma.smmu);
-        Scene {
-            memory: &self.memory,
-            invalidations: &self.invalidations,
-            registers: &self.smmus[i],
-            smmu: &self.platform.smmus[i],
-            answering: &self.platform.memory,
-            dma,
-            update_bound: self.config.update_bound,
-            instead: None,
-        }
-    }
-
-    fn judge(&mut self, dma: &Dma, pa: u64) -> Verdict {
-        let leads = |outcome, before| matches!(outcome, Outcome::Translated { pa: to, due, .. } if to == pa && due == before);
-        let reaches = |outcome| leads(outcome, false);
-        let now = self.expected(dma);
-        if reaches(now) {
-            return Verdict::Current;
-        }
-        self.look();
-        let mut unrecorded = leads(now, true);
-        let mut wanted = |outcome| {
-            unrecorded |= leads(outcome, true);
-            reaches(outcome)
-        };
-        match self.search(dma, Reach::Cached, &mut wanted) {
-            Search::Found(_) => return Verdict::Race,
-            Search::GaveUp => {
-                self.counters.undecided += 1;
-                return Verdict::Race;
-            }
-            Search::Nothing => {}
-        }
-        match self.search(dma, Reach::Ever, &mut |o| reaches(o)) {
-            Search::Found(used) => Verdict::Stale(used),
-            Search::Nothing | Search::GaveUp if unrecorded => Verdict::Unrecorded,
-            Search::Nothing | Search::GaveUp => Verdict::Never,
-        }
-    }
-
-    /// Whether some legal outcome satisfies `wanted`; the present is asked first.
-    fn some_outcome(&mut self, dma: &Dma, wanted: &mut dyn FnMut(Outcome) -> bool) -> bool {
-        let now = self.expected(dma);
-        if wanted(now) {
-            return true;
-        }
-        self.look();
-        match self.search(dma, Reach::Cached, wanted) {
-            Search::Found(_) => true,
-            Search::Nothing => false,
-            Search::GaveUp => {
-                self.counters.undecided += 1;
-                true
-            }
-        }
-    }
-
-    fn search(&mut self, dma: &Dma, reach: Reach, wanted: &mut dyn FnMut(Outcome) -> bool) -> Search {
-        self.search_noting(dma, reach, None, &mut |outcome, _| wanted(outcome))
-    }
-
-    /// The same for outcomes together with the changes of descriptors that are called for.
-    fn search_noting(
-        &mut self,
-        dma: &Dma,
-        reach: Reach,
-        instead: Option<(u64, u64)>,
-        wanted: &mut dyn FnMut(Outcome, &[Due]) -> bool,
-    ) -> Search {
-        let mut dues = Vec::new();
-        let mut choices = Choices::default();
-        let mut unsure = false;
-        for _ in 0..self.config.combinations {
-            let scene = Scene { instead, ..self.scene(dma) };
-            dues.clear();
-            let mut past =
-                Past { scene, reach, choices: &mut choices, used: Vec::new(), unknown: None, unsure: false };
-            let outcome = walk::translate_noting(&mut past, scene.smmu, dma, &mut dues);
-            let Past { used, unknown, unsure: doubtful, .. } = past;
-            if let Some((addr, words)) = unknown
-                && self.memory.learn(self.at, self.time, addr, words)
-            {
-                choices.again();
-                continue;
-            }
-            unsure |= doubtful;
-            if wanted(outcome, &dues) {
-                return Search::Found(used);
-            }
-            if !choices.advance() {
-                return if unsure { Search::GaveUp } else { Search::Nothing };
-            }
-        }
-        Search::GaveUp
-    }
 }
 
 /// Who owns which streams and which memory at the start.
@@ -837,31 +567,6 @@ fn possessions(platform: &Platform) -> (Streams, Grants) {
     (streams, grants)
 }
 
-enum Verdict {
-    Current,
-    Race,
-    Stale(Vec<Old>),
-    /// It goes where it should, but too early.
-    Unrecorded,
-    Never,
-}
-
-enum Search {
-    Found(Vec<Old>),
-    Nothing,
-    GaveUp,
-}
-
-/// Whether an outcome is a reason to abort with this event.
-fn explains(outcome: Outcome, event: Option<EventNumber>) -> bool {
-    match (outcome, event) {
-        (Outcome::Abort, None) => true,
-        (Outcome::Fault(f), None) => !f.recorded || f.stall,
-        (Outcome::Fault(f), Some(event)) => f.recorded && f.event == event,
-        (Outcome::Translated { .. } | Outcome::Abort, _) => false,
-    }
-}
-
 /// What an endpoint was told a translation of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Answer {
@@ -871,10 +576,11 @@ struct Answer {
     privileged: bool,
 }
 
-/// A stand-in transaction, to name the subject of a finding about a record.
-fn about(smmu: SmmuId, record: EventRecord, time: Time) -> Dma {
-    let ssid = record.ssv().then_some(record.ssid() as u32);
-    Dma { ssid, ..about_stream(smmu, record.sid() as u32, record.inputaddr(), time) }
+/// What is to be remembered of invalidations.
+fn invalidations(platform: &Platform, config: &Config) -> Invalidations {
+    let affected: Vec<_> = platform.smmus.iter().map(|smmu| smmu.repeats).collect();
+    let repetitions = Repetitions::new(affected, config.repetitions);
+    Invalidations::new(platform.smmus.len(), config.invalidations, repetitions)
 }
 
 fn about_stream(smmu: SmmuId, sid: u32, iova: u64, time: Time) -> Dma {

@@ -6,6 +6,7 @@
 use crate::check;
 use crate::invalidation::{Invalidation, Invalidations};
 use crate::memory::{Change, Memory, Seq};
+use crate::repetition::SequenceId;
 use crate::walk::{self, Step, Structure, Tag, View};
 use crate::witness::{Dma, Registers, Smmu, Time};
 use spec::smmu::descriptor::{Leaf1, Table};
@@ -88,7 +89,7 @@ impl View for Present<'_> {
     }
 }
 
-fn in_order(word: u64, step: &Step) -> u64 {
+pub(crate) fn in_order(word: u64, step: &Step) -> u64 {
     if step.big_endian { word.swap_bytes() } else { word }
 }
 
@@ -97,6 +98,10 @@ fn in_order(word: u64, step: &Step) -> u64 {
 pub(crate) enum Reach {
     /// What no completed invalidation has removed.
     Cached,
+    /// What caches may have held at some time, whether it should be gone or not.
+    Kept,
+    /// The same, if whatever may be issued again was not complete, but for this sequence.
+    Unrepeated(Option<SequenceId>),
     /// Everything that is remembered.
     Ever,
 }
@@ -173,7 +178,7 @@ pub(crate) struct Past<'a> {
     pub(crate) scene: Scene<'a>,
     pub(crate) reach: Reach,
     pub(crate) choices: &'a mut Choices,
-    /// Old values used in this run, if [`Reach::Ever`].
+    /// Old values used in this run, if what is gone may be seen.
     pub(crate) used: Vec<Old>,
     /// The walk ended at these words, which nobody knows yet: their address and number.
     pub(crate) unknown: Option<(u64, usize)>,
@@ -194,7 +199,12 @@ impl Past<'_> {
     }
 
     fn complete_after(&self, since: Seq) -> impl Iterator<Item = &Invalidation> {
-        self.scene.invalidations.complete_after(self.dma().smmu, since)
+        let counts = |awaits| match self.reach {
+            Reach::Cached | Reach::Kept | Reach::Ever => true,
+            Reach::Unrepeated(but) => but == Some(awaits),
+        };
+        let complete = self.scene.invalidations.complete_after(self.dma().smmu, since);
+        complete.filter(move |i| i.awaits.is_none_or(counts))
     }
 
     /// The completed invalidation, if any, that removed what was cached of `part` before `since`.
@@ -248,19 +258,26 @@ impl Past<'_> {
         self.dma().arrived.is_none_or(|arrived| time >= arrived)
     }
 
+    /// Whether what is gone may be seen, too.
+    fn is_beyond(&self) -> bool {
+        matches!(self.reach, Reach::Kept | Reach::Ever)
+    }
+
     /// Whether an old value may still be seen.
     fn possible(&self, part: &Part, value: u64, at: Seq, time: Time) -> bool {
-        if self.reach == Reach::Ever {
-            return true;
-        }
         // What does not translate is not cached: only a walk that was under way can have read it.
         let transient = matches!(part, Part::Descriptor(_)) && value & 1 == 0;
-        if transient { self.under_way(time) } else { self.removed(part, value, at).is_none() }
+        match self.reach {
+            Reach::Ever => true,
+            _ if transient => self.under_way(time),
+            Reach::Kept => true,
+            Reach::Cached | Reach::Unrepeated(_) => self.removed(part, value, at).is_none(),
+        }
     }
 
     /// Remember the use of an old value, for the story.
     fn note(&mut self, part: Part, addr: u64, held: u64, (at, time): (Seq, Time), change: Option<Change>) {
-        if self.reach == Reach::Ever {
+        if self.is_beyond() {
             let condemned = self.removed(&part, held, at);
             self.used.push(Old { part, addr, held, at, time, change, condemned });
         }
@@ -277,7 +294,7 @@ impl Past<'_> {
 
     /// Whether caches may hold a value of a word that is no longer remembered.
     fn doubt(&mut self, addr: u64, words: usize, part: &Part) {
-        if self.reach == Reach::Ever || self.unsure {
+        if self.is_beyond() || self.unsure {
             return;
         }
         // The least that any value stands for: a page at the last level, else a table.
@@ -363,12 +380,14 @@ impl View for Past<'_> {
         let mut found = vec![(self.scene.now(), None)];
         for pair in self.scene.registers.windows(2).rev().take(DEPTH) {
             let (old, (at, time, _)) = (pair[0].2, pair[1]);
-            // An SMMU that has been enabled does not go back to bypass, nor the other way, once the update is over.
-            let same = old.cr0.smmuen() == self.scene.now().cr0.smmuen();
+            // An SMMU that has been enabled does not go back to bypass, nor the other way, once the update is over. One that has failed
+            // does not go back at all.
+            let now = self.scene.now();
+            let same = old.cr0.smmuen() == now.cr0.smmuen() && old.failed == now.failed;
             let pending = self.under_way(time + self.scene.update_bound);
             // Another table base shows in entries cached from it.
             let kept = same
-                && (self.reach == Reach::Ever
+                && (self.is_beyond()
                     || (old.cr0.smmuen() && self.removed(&Part::Registers, 0, at).is_none()));
             if (kept || pending) && found.iter().all(|(known, _)| *known != old) {
                 found.push((old, Some((at, time))));

@@ -3,26 +3,46 @@
 use crate::finding::{Clock, Kind};
 use crate::invalidation::{Behind, Invalidation, Invalidations};
 use crate::memory::{Seq, Writer};
+use crate::oracle::Asked;
 use crate::past::{Old, Part};
 use crate::walk::{Outcome, Structure};
 use crate::witness::{ActorId, Dma, OwnerId, Platform, Queue, Registers, Saying, SmmuId, Time, VsmmuId};
 use spec::smmu::event::class;
-use spec::smmu::{Command, EventNumber, EventRecord, PageRequest};
+use spec::smmu::{Command, EventNumber, EventRecord};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What software said, kept for stories.
+/// What nothing but stories depends on.
 #[derive(Debug, Default)]
-pub(crate) struct Sayings(VecDeque<Said>);
+pub(crate) struct Sayings {
+    /// What software said.
+    said: VecDeque<Said>,
+    /// What queues are called.
+    names: BTreeMap<Queue, String>,
+    /// Commands that lay in their queue in other words than those to be executed, by when they were consumed.
+    written: BTreeMap<Seq, Command>,
+}
 
-/// Sayings that are remembered.
+/// Sayings that are remembered, and as many commands.
 const SAYINGS: usize = 16_384;
 
 impl Sayings {
     pub(crate) fn push(&mut self, said: Said) {
-        if self.0.len() == SAYINGS {
-            self.0.pop_front();
+        if self.said.len() == SAYINGS {
+            self.said.pop_front();
         }
-        self.0.push_back(said);
+        self.said.push_back(said);
+    }
+
+    pub(crate) fn named(&mut self, queue: Queue, name: &str) {
+        self.names.insert(queue, name.to_owned());
+    }
+
+    pub(crate) fn written(&mut self, at: Seq, command: [u64; 2], written: Option<[u64; 2]>) {
+        let Some(written) = written.filter(|words| *words != command) else { return };
+        if self.written.len() == SAYINGS {
+            self.written.pop_first();
+        }
+        self.written.insert(at, Command(written));
     }
 }
 
@@ -83,8 +103,13 @@ impl Lines {
 
     fn finish(mut self, last: impl IntoIterator<Item = String>) -> Vec<String> {
         self.0.sort_by_key(|(time, _)| *time);
-        let mut story: Vec<String> = self.0.into_iter().map(|(_, text)| text).collect();
-        story.dedup();
+        let mut story: Vec<String> = Vec::new();
+        for (_, text) in self.0 {
+            // What condemned several old values is told for each of them.
+            if !story.contains(&text) {
+                story.push(text);
+            }
+        }
         story.extend(last);
         story
     }
@@ -93,11 +118,12 @@ impl Lines {
 impl Teller<'_> {
     pub(crate) fn stale_use(&self, dma: &Dma, pa: u64, used: &[Old], now: Outcome) -> Told {
         let (smmu, stream) = (self.smmu(dma.smmu), self.stream(dma));
-        let keeper = if dma.ats { "the endpoint's own cache" } else { smmu };
-        let title = format!(
-            "{stream} was sent to {pa:#x} by a translation of iova {:#x} that {keeper} should have dropped",
-            dma.iova
-        );
+        let keeper = match dma.ats {
+            true => "the endpoint's own cache should no longer hold".to_owned(),
+            false => format!("{smmu} should have dropped"),
+        };
+        let title =
+            format!("{stream} was sent to {pa:#x} by a translation of iova {:#x} that {keeper}", dma.iova);
         let mut lines = self.history(dma, used);
         lines.at(self.now, format!("{} and goes to pa {pa:#x}", self.transaction(dma)));
         (
@@ -176,6 +202,7 @@ impl Teller<'_> {
         dma: &Dma,
         event: Option<EventNumber>,
         legal: &[Outcome],
+        used: &[Old],
     ) -> Told {
         let with = event.map_or_else(|| "without an event".to_owned(), |e| format!("with {e}"));
         let title = match kind {
@@ -189,9 +216,16 @@ impl Teller<'_> {
             ),
             _ => format!("{} was aborted {with}, which is not what the tables say", self.stream(dma)),
         };
-        let mut lines = self.history(dma, &[]);
+        let mut lines = self.history(dma, used);
         lines.at(self.now, format!("{} and is aborted {with}", self.transaction(dma)));
-        (title, lines.finish(legal.iter().map(|o| format!("legal here: {}", self.outcome(*o)))))
+        let mut last: Vec<_> = legal.iter().map(|o| format!("legal here: {}", self.outcome(*o))).collect();
+        if !used.is_empty() {
+            let mut parts: Vec<_> = used.iter().map(|old| self.part(old)).collect();
+            parts.dedup();
+            last.push(format!("the abort is what an old value of {} leads to", parts.join(" and ")));
+            last.push(self.who_kept_it(dma, used));
+        }
+        (title, lines.finish(last))
     }
 
     pub(crate) fn lost_event(&self, dma: &Dma, event: EventNumber, time: Time, bound: Time) -> Told {
@@ -217,17 +251,29 @@ impl Teller<'_> {
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
     }
 
-    pub(crate) fn lost_page_interrupt(
-        &self,
-        smmu: SmmuId,
-        request: PageRequest,
-        time: Time,
-        bound: Time,
-    ) -> Told {
+    pub(crate) fn lost_page_interrupt(&self, smmu: SmmuId, asked: Asked, bound: Time) -> Told {
+        let Asked { request, dropped, time } = asked;
         let title = format!("{} has page requests and never said so", self.smmu(smmu));
         let mut lines = Lines::default();
-        lines.at(time, format!("{} writes {request} into its PRI queue", self.smmu(smmu)));
+        let what = match dropped {
+            true => format!("drops {request}, the last of its group: its PRI queue overflows"),
+            false => format!("writes {request} into its PRI queue"),
+        };
+        lines.at(time, format!("{} {what}", self.smmu(smmu)));
         (title, lines.finish([format!("the interrupt is enabled; none within {}", Clock(bound))]))
+    }
+
+    /// Why something that was held back is a finding.
+    pub(crate) fn not_repeated(&self, queue: Queue, used_anew: bool) -> String {
+        let queue = self.queue(queue);
+        match used_anew {
+            true => {
+                format!("software used the page anew before {queue} issued its invalidations a second time")
+            }
+            false => {
+                format!("{queue} did not issue its invalidations a second time, which this silicon asks for")
+            }
+        }
     }
 
     /// Who mapped, who changed what, where the invalidations went.
@@ -270,7 +316,7 @@ impl Teller<'_> {
     fn sayings_about(&self, dma: &Dma, lines: &mut Lines) {
         let near = |iova: u64, len: u64| dma.iova.wrapping_sub(iova) < len.max(1);
         let (mut mappings, mut routes) = (0, 0);
-        for said in self.sayings.0.iter().rev() {
+        for said in self.sayings.said.iter().rev() {
             let who = || self.actor(said.by);
             match &said.what {
                 What::Mapped { space, iova, pa, len } if near(*iova, *len) && mappings < 4 => {
@@ -321,7 +367,12 @@ impl Teller<'_> {
             (Queue::Virtual { .. }, Some(smmu)) => format!(", executed by {}", self.smmu(smmu)),
             _ => String::new(),
         };
-        lines.at(i.consumed_time, format!("{} consumes {}{on}", self.queue(i.queue), i.original));
+        let meant = match i.queue {
+            Queue::Physical { .. } if self.original(i) != i.command => format!(" (for {})", i.command),
+            _ => String::new(),
+        };
+        lines
+            .at(i.consumed_time, format!("{} consumes {}{meant}{on}", self.queue(i.queue), self.original(i)));
         if i.completed != Seq::MAX {
             lines
                 .at(i.completed_time, format!("{} sees the CMD_SYNC after it consumed", self.queue(i.queue)));
@@ -331,17 +382,33 @@ impl Teller<'_> {
     /// One sentence about the place where the stale entry lived on.
     fn who_kept_it(&self, dma: &Dma, used: &[Old]) -> String {
         let (smmu, since) = (self.smmu(dma.smmu), used.iter().map(|o| o.at).min().unwrap_or(0));
-        if dma.ats {
-            return "the endpoint's own cache kept it although the ATC_INV for it was complete".to_owned();
-        }
-        let here = self
-            .invalidations
-            .after(dma.smmu, since)
-            .find(|i| i.on == Some(dma.smmu) && self.relevant(i, dma, used));
+        let here = self.invalidations.after(dma.smmu, since).find(|i| {
+            let covers =
+                if dma.ats { i.covers_ats(dma.sid, dma.ssid, dma.iova) } else { self.relevant(i, dma, used) };
+            i.on == Some(dma.smmu) && covers
+        });
+        let kept = match dma.ats {
+            true => "the endpoint's own cache kept the entry nevertheless, or was given it again",
+            false => "it kept the entry nevertheless",
+        };
         match here {
-            Some(i) => format!("{smmu} did consume {}; it kept the entry nevertheless", i.command),
+            Some(i) if self.original(i) == i.command => format!("{smmu} did consume {}; {kept}", i.command),
+            // Which words were executed cannot be seen from outside.
+            Some(i) => format!(
+                "{smmu} did consume {}, which stands for {}; {kept}, or other words were executed",
+                self.original(i),
+                i.command
+            ),
+            None if dma.ats => format!(
+                "{smmu} itself consumed no ATC_INV that covers it: the endpoint's own cache kept the entry"
+            ),
             None => format!("{smmu} itself consumed no invalidation that covers it: it kept the entry"),
         }
+    }
+
+    /// The command as it lay in its queue.
+    fn original(&self, i: &Invalidation) -> Command {
+        self.sayings.written.get(&i.consumed).copied().unwrap_or(i.original)
     }
 
     /// An invalidation that names what was stale, on whichever SMMU it was executed.
@@ -388,9 +455,16 @@ impl Teller<'_> {
     }
 
     fn queue(&self, queue: Queue) -> String {
+        if let Some(name) = self.sayings.names.get(&queue) {
+            return match queue {
+                Queue::Physical { smmu, .. } => format!("{}'s {name}", self.smmu(smmu)),
+                Queue::Virtual { vsmmu, .. } => format!("{}'s {name}", self.vsmmu(vsmmu)),
+            };
+        }
         match queue {
             Queue::Physical { smmu, queue: 0 } => format!("{}'s command queue", self.smmu(smmu)),
             Queue::Physical { smmu, queue } => format!("{}'s command queue {queue}", self.smmu(smmu)),
+            Queue::Virtual { vsmmu, queue: 0 } => format!("{}'s command queue", self.vsmmu(vsmmu)),
             Queue::Virtual { vsmmu, queue } => format!("{}'s queue {queue}", self.vsmmu(vsmmu)),
         }
     }
@@ -400,6 +474,8 @@ impl Teller<'_> {
         let verb = if dma.access.write { "writes" } else { "reads" };
         let owner =
             self.streams.get(&(dma.smmu, dma.sid)).map(|o| &self.platform.owners[usize::from(*o)].name);
+        // Where nobody but the host is known, it may be a guest's nevertheless.
+        let owner = owner.filter(|_| self.platform.owners.len() > 1);
         let owner = owner.map_or_else(String::new, |name| format!(" of {name}"));
         format!(
             "{}{owner} ({} StreamID {:#x}{ssid}) {verb} {} bytes at iova {:#x}",

@@ -128,6 +128,9 @@ pub(crate) fn translate_noting<V: View>(
     dues: &mut Vec<Due>,
 ) -> Outcome {
     let registers = view.registers();
+    if registers.failed {
+        return Outcome::Abort;
+    }
     if !registers.cr0.smmuen() {
         let fits = dma.iova >> check::oas(smmu) == 0;
         return match registers.gbpa.abort() || !fits {

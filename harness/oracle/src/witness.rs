@@ -52,13 +52,23 @@ pub struct Smmu {
     pub idr3: IDR3,
     /// Address sizes and granules.
     pub idr5: IDR5,
+    /// It may lose a sequence of CFGI and TLBI commands up to a CMD_SYNC, unless that is issued again (erratum T264-SMMU-3).
+    /// Software that does so counts on the second CMD_SYNC only.
+    pub repeats: bool,
 }
 
 impl Smmu {
-    /// An SMMU with the abilities of the register table's reset values.
+    /// An SMMU with the abilities of the register table's reset values, without errata.
     pub fn new(name: &str) -> Self {
         let file = RegFile::<Page0>::reset();
-        Self { name: name.to_owned(), idr0: file.get(), idr1: file.get(), idr3: file.get(), idr5: file.get() }
+        Self {
+            name: name.to_owned(),
+            idr0: file.get(),
+            idr1: file.get(),
+            idr3: file.get(),
+            idr5: file.get(),
+            repeats: false,
+        }
     }
 }
 
@@ -99,6 +109,8 @@ pub struct Registers {
     pub strtab_base: STRTAB_BASE,
     /// Shape of the Stream table.
     pub strtab_base_cfg: STRTAB_BASE_CFG,
+    /// Service Failure Mode: no transaction may go on.
+    pub failed: bool,
 }
 
 /// A command queue, by who looks at its consumer index.
@@ -217,10 +229,20 @@ pub enum Fact<'a> {
         queue: Queue,
         /// Position of the command in the ring; a wrap bit is ignored.
         index: u32,
-        /// The command as it lies in the queue.
+        /// The command as it must be executed; for a queue of a guest, as it lies in the queue.
         command: [u64; 2],
-        /// For a guest's queue that is passed through: the SMMU that executes it. Used only to tell the story.
+        /// The command as it lies in the queue, if that is something else. Used only to tell the story.
+        written: Option<[u64; 2]>,
+        /// For a guest's queue that is passed through: the SMMU that executes it. Tells whether invalidations must be issued
+        /// twice, and the story.
         on: Option<SmmuId>,
+    },
+    /// What a queue is called from now on; used only to tell the story.
+    Named {
+        /// Which queue.
+        queue: Queue,
+        /// Its name.
+        name: &'a str,
     },
     /// The owner of a queue was told that an endpoint did not answer an invalidation (CERROR_ATC_INV_SYNC). What endpoints hold
     /// does not count as invalidated by what is in front of the CMD_SYNC that stopped there.
@@ -306,12 +328,15 @@ pub enum Fact<'a> {
         /// Which SMMU.
         smmu: SmmuId,
     },
-    /// An SMMU made a page request visible in its PRI queue for which software wants to be interrupted.
+    /// A page request for which software wants to be interrupted: the SMMU made it visible in its PRI queue, or dropped it because that
+    /// overflows.
     PageRequested {
         /// Which SMMU.
         smmu: SmmuId,
         /// The request.
         request: [u64; 2],
+        /// It was dropped.
+        dropped: bool,
     },
     /// The PRI queue interrupt of an SMMU was raised.
     PageInterrupt {

@@ -495,6 +495,9 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
                 );
             }
         }
+        Action::Dma(args) if args.stop && args.pasid.is_none() && args.mapping.is_none() => {
+            refuse("nothing stops", "a stop marker is about a PASID", "add `pasid = 1`");
+        }
         Action::Dma(args) => {
             if args.iova.is_some() == args.mapping.is_some() {
                 refuse(
@@ -564,6 +567,9 @@ fn step_arguments(step: &Step, cx: &mut Cx) {
                 "only the host has a PRI queue",
                 "remove `demand` or the `actor`",
             );
+        }
+        Action::Map(args) if args.pasid.is_some() && step.actor != Actor::Host => {
+            refuse("guests have no PASIDs", "only the host's driver has", "remove `pasid` or the `actor`");
         }
         Action::RegRead(args) if args.width.is_some_and(|w| !w.is_power_of_two()) => {
             refuse(

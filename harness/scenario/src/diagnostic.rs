@@ -65,6 +65,17 @@ impl Diagnostic {
     }
 }
 
+/// A table that does not come from the file but was put at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// Where it comes from, as the user knows it: a word of the command line.
+    pub origin: String,
+    /// The kind and name of the table.
+    pub head: String,
+    /// Its keys, a line each.
+    pub keys: String,
+}
+
 /// Everything that is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
@@ -74,6 +85,8 @@ pub struct Rejected {
     pub text: String,
     /// At least one diagnostic, in file order.
     pub diagnostics: Vec<Diagnostic>,
+    /// Parts of the text that are not the file's, and where they come from.
+    pub added: Vec<(Span, String)>,
 }
 
 impl Rejected {
@@ -90,14 +103,31 @@ impl Rejected {
             out.push_str(&format!("... and {} more errors in this file\n\n", rest + 1));
         }
         let n = self.diagnostics.len();
-        out.push_str(&format!("{}: {n} error{}\n", self.path, if n == 1 { "" } else { "s" }));
+        let mut places: Vec<_> =
+            self.diagnostics.iter().map(|d| self.origin(d).unwrap_or(&self.path)).collect();
+        places.dedup();
+        out.push_str(&format!("{}: {n} error{}\n", places.join(", "), if n == 1 { "" } else { "s" }));
         out
+    }
+
+    /// Where the place of a diagnostic comes from, if not from the file.
+    fn origin(&self, diagnostic: &Diagnostic) -> Option<&str> {
+        let at = diagnostic.span.as_ref()?.start;
+        self.added.iter().find(|(span, _)| span.contains(&at)).map(|(_, origin)| origin.as_str())
     }
 
     fn group<'a>(&'a self, diagnostic: &'a Diagnostic) -> Group<'a> {
         let mut group = Group::with_title(Level::ERROR.primary_title(&diagnostic.title));
-        group = match diagnostic.span.clone().filter(|_| !self.text.is_empty()) {
-            Some(span) => {
+        let span = diagnostic.span.clone().filter(|_| !self.text.is_empty());
+        group = match (self.origin(diagnostic), span) {
+            (Some(origin), _) => {
+                let group = group.element(Origin::path(origin));
+                match diagnostic.label.is_empty() {
+                    true => group,
+                    false => group.element(Level::NOTE.message(&diagnostic.label)),
+                }
+            }
+            (None, Some(span)) => {
                 let mut primary = AnnotationKind::Primary.span(self.clip(span));
                 if !diagnostic.label.is_empty() {
                     primary = primary.label(&diagnostic.label);
@@ -109,7 +139,7 @@ impl Rejected {
                 }
                 group.element(snippet)
             }
-            None => group.element(Origin::path(&self.path)),
+            (None, None) => group.element(Origin::path(&self.path)),
         };
         for help in &diagnostic.help {
             group = group.element(Level::HELP.message(help));

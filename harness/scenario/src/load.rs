@@ -5,9 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use models::smmu::Features;
+
 use crate::check;
+use crate::command::Op;
 use crate::declare::{Cx, Fields, Record, Ty, read_record};
-use crate::diagnostic::{Diagnostic, Rejected, Span, line_of};
+use crate::diagnostic::{Addition, Diagnostic, Rejected, Span, line_of};
 use crate::model::{
     Behind, Bounds, CmdqvSizes, Endpoint, ExpectSpec, Expectation, Fault, Finding, HeadSpec, Link, Load,
     Node, Pair, Psmmu, Scenario, Subject, Vm, Vsmmu,
@@ -51,23 +54,42 @@ pub fn read_file(path: &Path) -> Result<Scenario, Rejected> {
     parse(&shown, &text, &Folder(path.parent().unwrap_or(Path::new("."))))
 }
 
-/// Reads a scenario from a file, with `more` added to its text; also hands over the preset files that it names by path, as
+/// Reads a scenario from a file, with `more` added to it; also hands over the preset files that it names by path, as
 /// (path, text), so that it can be read again without them.
 ///
 /// # Errors
 /// As [`read_file`].
 pub fn read_file_with_presets(
     path: &Path,
-    more: &str,
+    more: &[Addition],
 ) -> Result<(Scenario, Vec<(String, String)>), Rejected> {
     let mut text = read_text(path)?;
-    if !more.is_empty() {
-        text = format!("{}\n\n{more}", text.trim_end());
+    let mut added = Vec::new();
+    for Addition { origin, head, keys } in more {
+        let start = text.len();
+        text.push_str(&format!("\n[{head}]\n{keys}\n"));
+        added.push((start..text.len(), origin.clone()));
     }
     let library =
         Remembering { folder: Folder(path.parent().unwrap_or(Path::new("."))), read: RefCell::default() };
-    let scenario = parse(&path.display().to_string(), &text, &library)?;
+    let parsed = parse(&path.display().to_string(), &text, &library);
+    let scenario = parsed.map_err(|rejected| of_additions(rejected, more, added))?;
     Ok((scenario, library.read.into_inner()))
+}
+
+/// The same, in words that say where the additions come from and do not name their tables.
+fn of_additions(mut rejected: Rejected, more: &[Addition], added: Vec<(Span, String)>) -> Rejected {
+    let renamed = |text: &mut String| {
+        for Addition { origin, head, .. } in more {
+            *text = text.replace(&format!("[{head}]"), &format!("`{origin}`"));
+        }
+    };
+    for diagnostic in &mut rejected.diagnostics {
+        renamed(&mut diagnostic.title);
+        renamed(&mut diagnostic.label);
+        diagnostic.help.iter_mut().for_each(renamed);
+    }
+    Rejected { added, ..rejected }
 }
 
 /// Reads the text of a scenario or preset file.
@@ -76,6 +98,7 @@ pub fn read_text(path: &Path) -> Result<String, Rejected> {
         path: path.display().to_string(),
         text: String::new(),
         diagnostics: vec![diagnostic],
+        added: Vec::new(),
     };
     let bytes =
         std::fs::read(path).map_err(|e| reject(Diagnostic::of_file(format!("cannot be read: {e}"))))?;
@@ -130,7 +153,7 @@ pub fn parse(path: &str, text: &str, library: &dyn Library) -> Result<Scenario, 
             assert!(!diagnostics.is_empty(), "a scenario is refused for a reason");
             diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
             diagnostics.dedup();
-            Err(Rejected { path: path.to_owned(), text: text.to_owned(), diagnostics })
+            Err(Rejected { path: path.to_owned(), text: text.to_owned(), diagnostics, added: Vec::new() })
         }
     }
 }
@@ -380,6 +403,18 @@ impl<'a> Reader<'a> {
         out
     }
 
+    /// Whether there is such an SMMU.
+    fn id_registers(&mut self, id: &preset::IdRegisters, item: &Item<'_>) {
+        let Err(why) = Features::new(id.profile()) else { return };
+        let keys = ["idr0", "idr1", "idr2", "idr3", "idr5", "idr6", "aidr"];
+        let named = keys.into_iter().find(|key| why.contains(&key.to_uppercase()));
+        self.cx.diagnostics.push(
+            Diagnostic::at(item.key(named.unwrap_or("idr0")), "there can be no SMMU with these ID registers")
+                .label(why)
+                .help("clear what is named, or leave the key out to have what the preset has"),
+        );
+    }
+
     /// A psmmu without name and assigned addresses, and whether `mmio` was given.
     fn psmmu(
         &mut self,
@@ -424,6 +459,7 @@ impl<'a> Reader<'a> {
             iidr: spec.iidr.unwrap_or(preset.id.iidr),
             aidr: spec.aidr.unwrap_or(preset.id.aidr),
         };
+        self.id_registers(&id, item);
         let timing = spec.timing.over(&preset.smmu).complete().expect("presets are complete");
         let cmdqv = sizes.map(|s| CmdqvSizes {
             vintfs: s.vintfs,
@@ -446,8 +482,26 @@ impl<'a> Reader<'a> {
             }
         }
         let node = spec.node.unwrap_or(NodeId(0));
-        let pmcg = spec.pmcg;
-        let psmmu = Psmmu { name: String::new(), node, preset: preset.name, id, cmdqv, pmcg, mmio, timing };
+        if spec.pmcg_msi && !spec.pmcg {
+            self.cx.diagnostics.push(
+                Diagnostic::at(
+                    item.key("pmcg_msi"),
+                    "there are no performance monitors that could send messages",
+                )
+                .help("add: pmcg = true"),
+            );
+        }
+        let psmmu = Psmmu {
+            name: String::new(),
+            node,
+            preset: preset.name,
+            id,
+            cmdqv,
+            pmcg: spec.pmcg,
+            pmcg_msi: spec.pmcg_msi,
+            mmio,
+            timing,
+        };
         Some((psmmu, spec.mmio.is_some()))
     }
 
@@ -534,6 +588,7 @@ impl<'a> Reader<'a> {
                     streams: streams.iter().map(|n| u32::try_from(*n).unwrap_or(u32::MAX)).collect(),
                     ats: s.ats,
                     page_requests: s.pri.then_some(s.page_requests),
+                    page_group: s.page_group,
                     pasid_bits: s.pasid_bits,
                     canwbs: s.canwbs,
                     outstanding: s.outstanding,
@@ -697,6 +752,25 @@ impl<'a> Reader<'a> {
                     );
                 }
                 let vintf = self.fault_vintf(&s, item, psmmus)?;
+                if let Some(command) = s.command.filter(|command| !s.kind.takes(*command)) {
+                    let taken = Op::ALL.iter().filter(|op| s.kind.takes(**op)).map(|op| op.word());
+                    let taken: Vec<_> = taken.collect();
+                    let (title, help) = match taken.is_empty() {
+                        true => (
+                            format!("`command` means nothing for `{}`", s.kind),
+                            "`drop-tlbi`, `drop-cfgi` and `corrupt-command` take `command`".to_owned(),
+                        ),
+                        false => (
+                            format!("`{}` does not concern {command}", s.kind),
+                            format!("`{}` is about {}", s.kind, suggest::list(taken, 16)),
+                        ),
+                    };
+                    return self.cx.reject(
+                        Diagnostic::at(item.key("command"), title)
+                            .label("no such command goes wrong")
+                            .help(help),
+                    );
+                }
                 let Ok(slots) = <[u64; 2]>::try_from(s.slots.as_slice()) else {
                     return self.cx.reject(
                         Diagnostic::at(item.key("slots"), "two slots are exchanged")
@@ -712,6 +786,7 @@ impl<'a> Reader<'a> {
                     times: s.times,
                     armed: s.armed,
                     vintf,
+                    command: s.command,
                     slots,
                 })
             });

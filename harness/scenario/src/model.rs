@@ -3,6 +3,7 @@
 use models::cmdqv::Knobs;
 use sim::Time;
 
+use crate::command::Op;
 use crate::declare::{choice, record};
 use crate::diagnostic::Span;
 use crate::names::{Actor, EndpointId, Names, NodeId, Object, PairId, PsmmuId, Target, VmId};
@@ -102,6 +103,8 @@ pub struct Psmmu {
     pub cmdqv: Option<CmdqvSizes>,
     /// It has performance monitors.
     pub pmcg: bool,
+    /// They interrupt by messages.
+    pub pmcg_msi: bool,
     /// Base address of its registers.
     pub mmio: u64,
     /// Sizes and times.
@@ -193,6 +196,8 @@ pub struct Endpoint {
     pub ats: bool,
     /// Page requests (PRI) that it may have unanswered, if it sends any.
     pub page_requests: Option<u64>,
+    /// Pages of a transfer that it asks for in one group.
+    pub page_group: u64,
     /// Width of PASIDs in bits.
     pub pasid_bits: u64,
     /// Its root complex is coherent including no-snoop.
@@ -301,6 +306,8 @@ pub struct Fault {
     pub armed: bool,
     /// The VINTF concerned; all of them, and the SMMU's own queue, if there is none.
     pub vintf: Option<u64>,
+    /// The only command concerned, if there is one.
+    pub command: Option<Op>,
     /// The two slots exchanged.
     pub slots: [u64; 2],
 }

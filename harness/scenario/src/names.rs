@@ -424,8 +424,9 @@ impl Field for Target {
         if cx.partial {
             return None;
         }
-        let known: Vec<String> =
-            Kind::ALL.iter().flat_map(|k| cx.names.of(*k)).map(|d| d.name.clone()).collect();
+        // Nothing happens at a fault.
+        let kinds = Kind::ALL.iter().filter(|kind| **kind != Kind::Fault);
+        let known: Vec<String> = kinds.flat_map(|k| cx.names.of(*k)).map(|d| d.name.clone()).collect();
         let known = || known.iter().map(String::as_str);
         let label = suggest::nearest(name, known())
             .map_or_else(|| "nothing has this name".to_owned(), |near| format!("did you mean `{near}`?"));

@@ -2,6 +2,7 @@
 
 use sim::Time;
 
+use crate::command::Op;
 use crate::declare::{Cx, Field, Ty, choice, record};
 use crate::diagnostic::Diagnostic;
 use crate::knobs::Options;
@@ -110,6 +111,8 @@ choice! {
         MemoryAbort = "memory-abort",
         /// an SMMU stops consuming its command queue
         StallCmdq = "stall-cmdq",
+        /// an SMMU enters Service Failure Mode instead of executing a command
+        ServiceFailure = "service-failure",
         /// a VINTF never reports that it is enabled
         StuckVintf = "stuck-vintf",
         /// an SMMU takes a command of any of its queues for an illegal one, as if it was damaged on its way
@@ -164,6 +167,16 @@ impl FaultKind {
             | Self::KeepGuestVmid
             | Self::KeepGuestSid => VintfKey::Filter,
             _ => VintfKey::Nothing,
+        }
+    }
+    /// Whether its key `command` may name this one.
+    pub fn takes(self, command: Op) -> bool {
+        let name = command.word();
+        match self {
+            Self::DropTlbi => name.starts_with("TLBI_"),
+            Self::DropCfgi => name.starts_with("CFGI_"),
+            Self::CorruptCommand => true,
+            _ => false,
         }
     }
     /// Whether only a psmmu with a CMDQV can have it.
@@ -238,6 +251,8 @@ record! {
         /// Has performance monitors: a counter group of the TCU and one of the TBU, as an MMU-700 (registers `smmu0.pmcg.tcu`,
         /// `smmu0.pmcg.tbu`; metrics `smmu0.pmcg.tcu.counter0`).
         pmcg: bool = "false";
+        /// Its performance monitors interrupt by messages, if software gives them an address (CFGR.MSI). Those of an MMU-700 cannot.
+        pmcg_msi: bool = "false";
         /// Base of the registers (two 64 KiB pages); assigned by default.
         mmio: Option<Address>;
         /// Replaces IDR0 of the preset.
@@ -296,6 +311,8 @@ record! {
         pri: bool = "false";
         /// Page requests that it may have unanswered.
         page_requests: u64 [1..=512] = "32";
+        /// Pages of a transfer that it asks for in one group, no more than `page_requests`.
+        page_group: u64 [1..=512] = "1";
         /// Width of PASIDs in bits, 0 for none.
         pasid_bits: u64 [0..=20] = "0";
         /// Its root complex is coherent including no-snoop (CANWBS).
@@ -395,6 +412,8 @@ record! {
         /// The VINTF that is stuck or whose slots are exchanged, by default 1. For faults of commands: only those from queues of this
         /// VINTF count; by default those of every queue, the SMMU's own included.
         vintf: Option<u64> [0..=63];
+        /// For faults of commands: only those of this opcode count, for example "CFGI_CD"; by default all of their kind.
+        command: Option<Op>;
         /// The two slots exchanged.
         slots: Vec<u64> = "[0, 1]";
     }

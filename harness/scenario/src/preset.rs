@@ -294,7 +294,12 @@ pub fn read_text(path: &str, text: &str) -> Result<PresetSpec, Rejected> {
     let spec = read_record::<PresetSpec>(&tree.root, "this preset", header, &mut cx);
     match spec {
         Some(spec) if cx.diagnostics.is_empty() => Ok(spec),
-        _ => Err(Rejected { path: path.to_owned(), text: text.to_owned(), diagnostics: cx.diagnostics }),
+        _ => Err(Rejected {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            diagnostics: cx.diagnostics,
+            added: Vec::new(),
+        }),
     }
 }
 

@@ -566,6 +566,8 @@ record! {
         write: bool = "true";
         /// The host maps each page only when the endpoint asks for it (PRI).
         demand: bool = "false";
+        /// For transfers with this PASID, which has an address space of its own; the host's only.
+        pasid: Option<u64> [1..=1023];
     }
     /// Unmap memory through the driver of the actor (dma_unmap).
     Unmap {
@@ -588,12 +590,14 @@ record! {
         offset: Address = "0";
         /// Bytes.
         length: Size [1..=1 << 20] = "8 B";
-        /// PASID.
+        /// PASID; by default that of the mapping.
         pasid: Option<u64> [0..=0xf_ffff];
         /// Its transactions are privileged. On PCIe only those with a PASID can be.
         privileged: bool = "false";
         /// Its reads fetch instructions. On PCIe only those with a PASID can.
         instruction: bool = "false";
+        /// The PASID ends with this transfer: an endpoint that sends page requests (PRI) sends a stop marker.
+        stop: bool = "false";
         /// Data of a write, or expected data of a read.
         data: Option<Bytes>;
         /// The buffer it must reach.

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 use conformance::{Given, SUITES, Suite};
+use scenario::diagnostic::Addition;
 
 /// Style of errors.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -233,14 +234,21 @@ pub(crate) struct Replay {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// A fault, as a table of a scenario file without its head.
+/// A fault as it is given, and the keys of the table that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault(String);
+pub(crate) struct Fault {
+    text: String,
+    keys: String,
+}
 
 impl Fault {
     /// Tables for the end of a scenario file.
-    pub(crate) fn tables(faults: &[Self]) -> String {
-        let table = |(i, fault): (usize, &Self)| format!("[fault.option{}]\n{}", i + 1, fault.0);
+    pub(crate) fn tables(faults: &[Self]) -> Vec<Addition> {
+        let table = |(i, fault): (usize, &Self)| Addition {
+            origin: format!("--fault {}", fault.text),
+            head: format!("fault.option-{}", i + 1),
+            keys: fault.keys.clone(),
+        };
         faults.iter().enumerate().map(table).collect()
     }
 }
@@ -254,13 +262,15 @@ impl std::str::FromStr for Fault {
         let mut words = text.split(',');
         let head = words.next().and_then(|head| head.split_once('@')).filter(|(k, at)| plain(k) && plain(at));
         let (kind, at) = head.ok_or("a fault is KIND@NAME, like drop-tlbi@smmu0")?;
-        let mut table = format!("kind = \"{kind}\"\nat = \"{at}\"\n");
+        let mut keys = format!("kind = \"{kind}\"\nat = \"{at}\"\n");
         for word in words {
             let pair = word.split_once('=').filter(|(key, value)| plain(key) && plain(value));
             let (key, value) = pair.ok_or_else(|| format!("`{word}` is no KEY=VALUE, like nth=100"))?;
-            table.push_str(&format!("{key} = {value}\n"));
+            let bare = value.starts_with(|c: char| c.is_ascii_digit()) || matches!(value, "true" | "false");
+            let quote = if bare { "" } else { "\"" };
+            keys.push_str(&format!("{key} = {quote}{value}{quote}\n"));
         }
-        Ok(Self(table))
+        Ok(Self { text: text.to_owned(), keys })
     }
 }
 

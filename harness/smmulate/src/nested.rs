@@ -72,7 +72,7 @@ fn finish(
     said: &Report,
     ending: &Ending,
 ) -> ExitCode {
-    let problems = said.problems(plan, machine);
+    let problems = said.problems(plan, machine, board.tally());
     let good = *ending == Ending::PoweredOff && problems.is_empty();
     let json_path = args.hardware.json.as_deref();
     if json_path != Some(Path::new("-")) {

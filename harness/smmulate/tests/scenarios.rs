@@ -67,7 +67,7 @@ const ROWS: &[Row] = &[
             "the oracle finds nothing else",
             "host maps domain",
             "host unmaps domain",
-            "smmu1's command queue 3 consumes TLBI_NH_VA",
+            "smmu1's VINTF1.LVCMDQ0=VCMDQ2 consumes TLBI_NH_VA",
             "smmu0 itself consumed no invalidation that covers it: it kept the entry",
         ],
     ),
@@ -75,7 +75,7 @@ const ROWS: &[Row] = &[
         "statements/q05-duplicated-writes",
         "{ oracle = \"stale-use\", endpoint = \"b\", min = 1 },",
         "",
-        &["smmu0's command queue 3 consumes TLBI_NH_VA", "smmu1 itself consumed no invalidation"],
+        &["smmu0's VINTF1.LVCMDQ0=VCMDQ2 consumes TLBI_NH_VA", "smmu1 itself consumed no invalidation"],
     ),
     (
         "statements/q10-wrong-selection",

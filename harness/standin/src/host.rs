@@ -63,6 +63,7 @@ impl Host {
         if let Some(tape) = self.tape.take() {
             tape.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         }
+        self.board.stop();
         Ok(self.board)
     }
 

@@ -7,6 +7,7 @@
 
 pub mod board;
 pub mod boot;
+mod claims;
 pub mod host;
 pub mod initrd;
 pub mod machine;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use models::smmu::pmcg::Each;
+use scenario::diagnostic::Addition;
 use scenario::{Rejected, Scenario};
 
 use crate::board::{Addresses, Board, Disk, Options};
@@ -95,11 +96,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine of a platform file. `more` is added to its text.
+    /// The machine of a platform file, with `more` added to it.
     ///
     /// # Errors
     /// The file is wrong, or describes what a stand-in cannot be.
-    pub fn read(path: &Path, more: &str, size: Size) -> Result<Self, MachineError> {
+    pub fn read(path: &Path, more: &[Addition], size: Size) -> Result<Self, MachineError> {
         let (scenario, presets) = scenario::load::read_file_with_presets(path, more)
             .map_err(|r| MachineError::Rejected(Box::new(r)))?;
         Self::of(&scenario, presets, size)
@@ -259,6 +260,7 @@ fn described(platform: &Platform, size: Size) -> layout::Platform {
             .map(|s| layout::Smmu {
                 cmdqv: s.config.cmdqv.is_some(),
                 pmcg: s.config.pmcg.is_some(),
+                pmcg_msi: s.config.pmcg.is_some_and(|pmcg| pmcg.shapes.tcu.msi),
                 msi: true,
             })
             .collect(),

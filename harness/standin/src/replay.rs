@@ -56,6 +56,7 @@ pub fn replay(reader: &mut Reader<impl Read>, board: &mut Board) -> Result<Repla
         }
         replayed.entries += 1;
     }
+    board.stop();
     Ok(replayed)
 }
 

@@ -1,6 +1,6 @@
 //! What happened in a run, counted, and told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use models::record::{CommandQueue, Record};
@@ -9,6 +9,8 @@ use spec::cmdqv::config::PARAM;
 use spec::cmdqv::place::QueueReg;
 use spec::cmdqv::{Place, QueuePage0};
 use spec::smmu::{Command, CommandError, EventNumber, GlobalError, Opcode};
+
+use crate::claims::Claims;
 
 /// Counts of one pSMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,11 @@ pub struct VintfTally {
     pub vmids: BTreeMap<u16, u64>,
     /// Commands whose StreamID was replaced, by virtual and physical StreamID.
     pub sids: BTreeMap<(u32, u32), u64>,
+    /// Commands in the SMMU's own queue that name its VMID or a stream of its slots, with their CMD_SYNCs, by opcode: a VMM has
+    /// handed them over.
+    pub forwarded: BTreeMap<u8, u64>,
+    /// Streams that its slots have had.
+    pub streams: BTreeSet<u32>,
 }
 
 /// Counts of a run.
@@ -60,6 +67,7 @@ pub struct Tally {
     /// By pSMMU.
     pub smmus: Vec<SmmuTally>,
     params: Vec<Option<PARAM>>,
+    claims: Vec<Claims>,
 }
 
 /// Texts of lints that are kept; more are counted under one heading.
@@ -68,7 +76,8 @@ const LINTS: usize = 50;
 impl Tally {
     /// Nothing yet. `params` are the values of PARAM of the CMDQVs, by pSMMU.
     pub fn new(params: Vec<Option<PARAM>>) -> Self {
-        Self { smmus: vec![SmmuTally::default(); params.len()], params }
+        let claims = vec![Claims::default(); params.len()];
+        Self { smmus: vec![SmmuTally::default(); params.len()], params, claims }
     }
 
     /// A pSMMU has sent an interrupt.
@@ -80,6 +89,10 @@ impl Tally {
     pub fn record(&mut self, record: &Record) {
         match record {
             Record::CommandConsumed { smmu, queue, raw, executed, .. } => {
+                let forwarded = match queue {
+                    CommandQueue::Main => self.claims[usize::from(*smmu)].forwarded(*raw),
+                    _ => None,
+                };
                 let smmu = self.smmu(*smmu);
                 let by_opcode = smmu.commands.entry(*queue).or_default();
                 *by_opcode.entry(executed.op().0).or_default() += 1;
@@ -88,13 +101,22 @@ impl Tally {
                 {
                     smmu.vintfs.entry(*vintf).or_default().rewritten(*raw, *executed);
                 }
+                if let Some(vintf) = forwarded {
+                    let forwarded = &mut smmu.vintfs.entry(vintf).or_default().forwarded;
+                    *forwarded.entry(raw.op().0).or_default() += 1;
+                }
             }
             Record::CommandError { smmu, queue, code, .. } => {
                 *self.smmu(*smmu).command_errors.entry(*queue).or_default().entry(*code).or_default() += 1;
             }
-            Record::CmdqvRegister { smmu, offset, .. } => {
-                if let Some(vintf) = self.doorbell_of(*smmu, *offset) {
-                    self.smmu(*smmu).vintfs.entry(vintf).or_default().doorbells += 1;
+            Record::CmdqvRegister { smmu, offset, value } => {
+                let Some(param) = self.params[usize::from(*smmu)] else { return };
+                let place = Place::decode((*offset).into(), param);
+                if let Place::Logical { v, reg: QueueReg::Page0(QueuePage0::PROD), .. } = place {
+                    self.smmu(*smmu).vintfs.entry(v).or_default().doorbells += 1;
+                }
+                if let Some((vintf, sid)) = self.claims[usize::from(*smmu)].written(place, *value) {
+                    self.smmu(*smmu).vintfs.entry(vintf).or_default().streams.insert(sid);
                 }
             }
             Record::DmaTranslated { smmu, len, tlb_hit, .. } => {
@@ -139,21 +161,12 @@ impl Tally {
     fn smmu(&mut self, smmu: u16) -> &mut SmmuTally {
         &mut self.smmus[usize::from(smmu)]
     }
-
-    /// The VINTF whose page-0 PROD this offset is.
-    fn doorbell_of(&self, smmu: u16, offset: u32) -> Option<u8> {
-        let param = self.params[usize::from(smmu)]?;
-        match Place::decode(offset.into(), param) {
-            Place::Logical { v, reg: QueueReg::Page0(QueuePage0::PROD), .. } => Some(v),
-            _ => None,
-        }
-    }
 }
 
 impl SmmuTally {
     /// For machines.
     pub fn json(&self) -> Value {
-        let queue = |q: &CommandQueue| QueueName(*q).to_string();
+        let queue = CommandQueue::to_string;
         let queues = |counts: &BTreeMap<CommandQueue, BTreeMap<u8, u64>>, name: fn(u8) -> String| {
             let rows = counts.iter().map(|(q, by)| (queue(q), by_name(by, name)));
             Value::Object(rows.collect())
@@ -182,7 +195,7 @@ impl SmmuTally {
         let mut line =
             |what: fmt::Arguments<'_>| writeln!(out, "{name:<9} {what}").expect("a string takes it");
         for (queue, by_opcode) in &self.commands {
-            line(format_args!("{:<22} {}", QueueName(*queue).to_string(), Counts(by_opcode, opcode_name)));
+            line(format_args!("{queue:<22} {}", Counts(by_opcode, opcode_name)));
         }
         if self.commands.is_empty() {
             line(format_args!("no commands"));
@@ -191,7 +204,7 @@ impl SmmuTally {
             line(format_args!("VINTF{vintf:<17} {tally}"));
         }
         for (queue, by_code) in &self.command_errors {
-            line(format_args!("{} stopped: {}", QueueName(*queue), Counts(by_code, error_name)));
+            line(format_args!("{queue} stopped: {}", Counts(by_code, error_name)));
         }
         let share = 100.0 * self.tlb_hits as f64 / self.translated.max(1) as f64;
         line(format_args!(
@@ -236,6 +249,8 @@ impl VintfTally {
             "doorbells": self.doorbells,
             "vmids": vmids.collect::<Vec<_>>(),
             "sids": sids.collect::<Vec<_>>(),
+            "streams": self.streams,
+            "forwarded": by_name(&self.forwarded, opcode_name),
         })
     }
 }
@@ -249,22 +264,10 @@ impl fmt::Display for VintfTally {
         for ((virt, phys), n) in &self.sids {
             write!(f, "; StreamID {virt:#x} replaced by {phys:#x} in {n}")?;
         }
-        Ok(())
-    }
-}
-
-/// A queue as the summary calls it.
-struct QueueName(CommandQueue);
-
-impl fmt::Display for QueueName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            CommandQueue::Main => f.write_str("CMDQ"),
-            CommandQueue::Ecmdq(queue) => write!(f, "ECMDQ{queue}"),
-            CommandQueue::Vcmdq { queue, vintf, logical } => {
-                write!(f, "VINTF{vintf}.LVCMDQ{logical}=VCMDQ{queue}")
-            }
+        if !self.forwarded.is_empty() {
+            write!(f, "; by way of CMDQ: {}", Counts(&self.forwarded, opcode_name))?;
         }
+        Ok(())
     }
 }
 
@@ -328,9 +331,14 @@ mod test {
         }
         let prod: Place = "VINTF1.LVCMDQ1.PROD".parse().unwrap();
         let direct: Place = "VCMDQ3.PROD".parse().unwrap();
-        for place in [prod, direct, prod] {
+        let config: Place = "VINTF1.CONFIG".parse().unwrap();
+        for (place, value) in [(prod, 0), (direct, 0), (prod, 0), (config, 7 << 1 | 1)] {
             let offset = place.offset().unwrap() as u32;
-            tally.record(&Record::CmdqvRegister { smmu: 0, offset, value: 0 });
+            tally.record(&Record::CmdqvRegister { smmu: 0, offset, value });
+        }
+        for raw in [Command::tlbi_nh_all(7), Command::sync()] {
+            let queue = CommandQueue::Main;
+            tally.record(&Record::CommandConsumed { smmu: 0, queue, index: 0, raw, executed: raw });
         }
         tally.record(&Record::CommandError { smmu: 0, queue: vcmdq, index: 0, code: 1, raw: None });
         tally.record(&Record::BusError { by: Requester::Psmmu(1), addr: 0 });
@@ -345,9 +353,9 @@ mod test {
         let tally = tally();
         let text: String = ["smmu0", "smmu1"].iter().zip(&tally.smmus).map(|(n, s)| s.text(n)).collect();
         expect![[r#"
-            smmu0     CMDQ                   SYNC 1
+            smmu0     CMDQ                   TLBI_NH_ALL 1  SYNC 2
             smmu0     VINTF1.LVCMDQ1=VCMDQ3  TLBI_NH_ALL 1  TLBI_NH_VA 1  ATC_INV 1  SYNC 2
-            smmu0     VINTF1                 2 doorbells; VMID 7 put into 1 commands; StreamID 0x20 replaced by 0x28 in 1
+            smmu0     VINTF1                 2 doorbells; VMID 7 put into 1 commands; StreamID 0x20 replaced by 0x28 in 1; by way of CMDQ: TLBI_NH_ALL 1  SYNC 1
             smmu0     VINTF1.LVCMDQ1=VCMDQ3 stopped: CERROR_ILL 1
             smmu0     0 DMAs translated (0.0 % from a TLB, 0 bytes), 0 refused, 0 ATS requests, 0 interrupts
             smmu1     no commands
@@ -363,7 +371,8 @@ mod test {
     fn machines_can_read_it() {
         let json = tally().smmus[0].json();
         assert_eq!(json["commands"]["VINTF1.LVCMDQ1=VCMDQ3"]["SYNC"], 2);
-        assert_eq!(json["commands"]["CMDQ"]["SYNC"], 1);
+        assert_eq!(json["commands"]["CMDQ"]["SYNC"], 2);
+        assert_eq!(json["vintfs"]["vintf1"]["forwarded"]["SYNC"], 1);
         assert_eq!(json["vintfs"]["vintf1"]["doorbells"], 2);
         assert_eq!(json["vintfs"]["vintf1"]["sids"][0]["physical"], 0x28);
         assert_eq!(json["command_errors"]["VINTF1.LVCMDQ1=VCMDQ3"]["CERROR_ILL"], 1);

@@ -55,6 +55,8 @@ pub(super) struct Transfer {
     pub pattern: Vec<u8>,
     /// Leaves the ATC aside.
     pub untranslated: bool,
+    /// The last one of its SubstreamID.
+    pub stop: bool,
 }
 
 impl Transfer {
@@ -72,6 +74,7 @@ impl Transfer {
             len: 0,
             pattern: Vec::new(),
             untranslated: false,
+            stop: false,
         }
     }
 }
@@ -118,10 +121,12 @@ pub struct EndpointCounters {
     pub atc_misses: u64,
     /// ATC invalidations received.
     pub invalidations: u64,
-    /// Page requests sent.
+    /// Page requests sent, one for each page.
     pub page_requests: u64,
-    /// Of their answers, those that were not Success.
+    /// Answers to groups of them that were not Success.
     pub pages_refused: u64,
+    /// Stop markers sent.
+    pub stop_markers: u64,
     /// From sending a request with data until its completion is back at the endpoint.
     pub latency: Latency,
 }
@@ -135,6 +140,8 @@ struct Active {
     failed_at: Option<u32>,
     /// Page requests for the next piece so far.
     asked: u32,
+    /// A group with some of its pages was invalid: from now on only what is needed next is asked for.
+    careful: bool,
 }
 
 impl Active {
@@ -250,7 +257,8 @@ impl Engine {
     /// Takes a transfer on; [`Engine::issue`] sends its requests.
     pub(super) fn start(&mut self, transfer: Transfer) {
         let data = if transfer.write { Vec::new() } else { vec![0; transfer.len as usize] };
-        let active = Active { transfer, data, next: 0, outstanding: 0, failed_at: None, asked: 0 };
+        let active =
+            Active { transfer, data, next: 0, outstanding: 0, failed_at: None, asked: 0, careful: false };
         let slot = self.active.iter().position(Option::is_none).unwrap_or_else(|| {
             self.active.push(None);
             self.active.len() - 1
@@ -277,7 +285,11 @@ impl Engine {
     /// Sends as many requests as there are tags for, and page requests as there are credits for.
     pub(super) fn issue(&mut self, cx: &mut Context) {
         while let Some(request) = self.paging.as_mut().and_then(Paging::next) {
-            self.counters.page_requests += 1;
+            let counter = match request.is_stop_marker() {
+                true => &mut self.counters.stop_markers,
+                false => &mut self.counters.page_requests,
+            };
+            *counter += 1;
             cx.say_at(self.link.up(cx.now, 0), Out::PageRequest(request));
         }
         while !self.free.is_empty() {
@@ -445,7 +457,9 @@ impl Engine {
             match &mut self.paging {
                 Some(paging) if !permitted && missing && active.asked < paging.tries() => {
                     active.asked += 1;
-                    paging.want(ssid, active.piece().0, need, slot);
+                    let (iova, piece) = active.piece();
+                    let len = if active.careful { piece } else { active.transfer.len - active.next };
+                    paging.want(ssid, iova, len, need, slot);
                     continue;
                 }
                 _ if permitted => {}
@@ -459,18 +473,24 @@ impl Engine {
         self.resume(found);
     }
 
-    /// The answer to page requests is at the endpoint. On Success the translation is asked for again.
+    /// The answer to page requests is at the endpoint. On Success the translation is asked for again; if only some page of a group
+    /// was bad, the one that is needed next may still be had.
     pub(super) fn page_answered(&mut self, response: &PageResponse) {
-        let Some(waiting) = self.paging.as_mut().and_then(|paging| paging.answered(response)) else { return };
+        let Some(wanted) = self.paging.as_mut().and_then(|paging| paging.answered(response)) else { return };
         if response.answer != PageAnswer::Success {
             self.counters.pages_refused += 1;
-            for &slot in &waiting {
+            let others = response.answer == PageAnswer::Invalid && wanted.pages > 1;
+            for &slot in &wanted.waiting {
                 let active = self.at(slot);
+                if others {
+                    active.careful = true;
+                    continue;
+                }
                 active.fail(active.next);
                 self.counters.aborts += 1;
             }
         }
-        self.resume(waiting);
+        self.resume(wanted.waiting);
     }
 
     /// Ends a transfer that has nothing more to do.
@@ -484,6 +504,10 @@ impl Engine {
         let done = active.failed_at.unwrap_or(active.transfer.len);
         active.data.truncate(done as usize);
         self.counters.jobs += u64::from(matches!(active.transfer.purpose, Purpose::Job { .. }));
+        let Transfer { ssid, stop, .. } = active.transfer;
+        if let (Some(paging), Some(ssid), true) = (&mut self.paging, ssid, stop) {
+            paging.stop(ssid);
+        }
         self.finished.push_back(Finished {
             purpose: active.transfer.purpose,
             done,

@@ -234,10 +234,20 @@ impl Endpoint {
     }
 
     fn start_job(&mut self, cpu: u16, tag: u32, job: Job) {
-        let Job { write, iova, ssid, incoming, len, pattern } = job;
+        let Job { write, iova, ssid, incoming, len, pattern, stop } = job;
         let purpose = Purpose::Job { cpu, tag };
         let untranslated = false;
-        self.engine.start(Transfer { purpose, write, iova, ssid, incoming, len, pattern, untranslated });
+        self.engine.start(Transfer {
+            purpose,
+            write,
+            iova,
+            ssid,
+            incoming,
+            len,
+            pattern,
+            untranslated,
+            stop,
+        });
     }
 
     /// The root port takes posted writes over at once; reads are answered by the device.

@@ -24,6 +24,8 @@ pub(super) struct World {
     pub grant: fn(&DmaRequest, Grant) -> Grant,
     /// How page requests are answered, and after how many of Success a page is there.
     pub pages: (PageAnswer, u32),
+    /// Groups with a page from here on are invalid.
+    pub invalid: u64,
     pub page_requests: Vec<PageRequest>,
     pub unanswered_max: usize,
     pub outstanding_max: usize,
@@ -39,6 +41,7 @@ impl World {
             requests: Vec::new(),
             said: Vec::new(),
             pages: (PageAnswer::Success, 1),
+            invalid: u64::MAX,
             page_requests: Vec::new(),
             unanswered_max: 0,
             outstanding_max: 0,
@@ -66,15 +69,21 @@ impl World {
         DmaResult::Ok(self.memory.apply(pa, &request.op).answer)
     }
 
-    fn page_in(&mut self, request: &PageRequest) -> PageResponse {
+    /// Answers the last request of a group.
+    fn page_in(&mut self, request: &PageRequest) -> Option<PageResponse> {
         self.page_requests.push(*request);
-        let (answer, times) = self.pages;
+        let (mut answer, times) = self.pages;
         let page = request.addr() / PAGE;
-        if self.page_requests.iter().filter(|r| r.addr() == request.addr()).count() == times as usize {
+        let group = self.page_requests.iter().rev().take_while(|r| r.prgindex() == request.prgindex());
+        if group.into_iter().any(|r| r.addr() / PAGE >= self.invalid) {
+            answer = PageAnswer::Invalid;
+        } else if self.page_requests.iter().filter(|r| r.addr() == request.addr()).count() == times as usize {
             self.map.insert(page, (page + 1000, true, request.w()));
         }
         let ssid = request.ssv().then_some(request.ssid() as u32);
-        PageResponse { sid: request.sid() as u32, ssid, group: request.prgindex() as u16, answer }
+        let response =
+            PageResponse { sid: request.sid() as u32, ssid, group: request.prgindex() as u16, answer };
+        (request.last() && !request.is_stop_marker()).then_some(response)
     }
 
     /// Runs until nothing is left to do. Requests take effect when they leave the root port.
@@ -83,12 +92,14 @@ impl World {
         for (at, message) in heard {
             queue.push(at, Ok(message));
         }
-        let (mut outstanding, mut unanswered) = (0, 0);
+        let (mut outstanding, mut unanswered) = (0, BTreeMap::<u64, usize>::new());
         while let Some((now, event)) = queue.pop() {
             match event {
                 Ok(message) => {
                     outstanding -= usize::from(matches!(message, In::Arrived(Arrival::Dma(_))));
-                    unanswered -= usize::from(matches!(message, In::Arrived(Arrival::PageResponse(_))));
+                    if let In::Arrived(Arrival::PageResponse(response)) = &message {
+                        unanswered.remove(&response.group.into());
+                    }
                     let mut cx = Cx::at(now);
                     endpoint.on(message, &mut cx);
                     for (at, message) in cx.woken {
@@ -96,11 +107,13 @@ impl World {
                     }
                     for (at, out) in cx.said {
                         outstanding += usize::from(matches!(out, Out::Dma(_)));
-                        unanswered += usize::from(matches!(out, Out::PageRequest(_)));
+                        if let Out::PageRequest(request) = &out {
+                            *unanswered.entry(request.prgindex()).or_default() += 1;
+                        }
                         queue.push(at, Err(out));
                     }
                     self.outstanding_max = self.outstanding_max.max(outstanding);
-                    self.unanswered_max = self.unanswered_max.max(unanswered);
+                    self.unanswered_max = self.unanswered_max.max(unanswered.values().sum());
                 }
                 Err(Out::Dma(request)) => {
                     let result = self.answer(&request);
@@ -109,8 +122,9 @@ impl World {
                     self.requests.push((now, request));
                 }
                 Err(Out::PageRequest(request)) => {
-                    let response = self.page_in(&request);
-                    queue.push(now + SERVICE, Ok(In::PageResponse(response)));
+                    if let Some(response) = self.page_in(&request) {
+                        queue.push(now + SERVICE, Ok(In::PageResponse(response)));
+                    }
                 }
                 Err(out) => self.said.push((now, out)),
             }
@@ -174,7 +188,8 @@ pub(super) fn write(offset: u64, value: u64) -> In {
     In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
-    let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len, pattern: pattern.to_vec() };
+    let pattern = pattern.to_vec();
+    let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len, pattern, stop: false };
     In::Job { cpu: 0, tag: 1, job: Box::new(job) }
 }
 fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
@@ -291,9 +306,9 @@ fn requests_ask_for_what_accesses_need_and_accesses_go_out_as_granted() {
     ] {
         let mut world = World::new();
         world.grant = grant;
-        let pri = PriConfig { credits: 1, tries: 1 };
+        let pri = PriConfig { credits: 1, tries: 1, ..PriConfig::default() };
         let mut endpoint = Endpoint::new(EndpointConfig { pri: Some(pri), ..with_atc() });
-        let job = Job { write, iova: PAGE, ssid, incoming, len: 8, pattern: vec![1] };
+        let job = Job { write, iova: PAGE, ssid, incoming, len: 8, pattern: vec![1], stop: false };
         let job = In::Job { cpu: 0, tag: 1, job: Box::new(job) };
         world.run(&mut endpoint, vec![(Time::ZERO, job)]);
         let mut sent: Vec<String> = world.requests.iter().map(|(_, request)| sent(request)).collect();
@@ -322,12 +337,13 @@ fn sent(request: &DmaRequest) -> String {
     shown(&flags).trim().to_owned()
 }
 
-/// Four pages from a hole of two on. What there is of each row: whether it may ask, how it is answered and after how many
-/// answers pages are there; requests sent, bytes moved.
+/// Four pages from a hole of two on, of which the second may never be there. What there is of each row: whether it may ask, how it is
+/// answered and after how many answers pages are there; requests sent, bytes moved.
 #[test]
 fn what_is_not_there_is_paged_in() {
     use PageAnswer::{Failure, Invalid, Success};
-    let pri = |credits, tries| Some(PriConfig { credits, tries });
+    let pri = |credits, tries| Some(PriConfig { credits, tries, group: 1 });
+    let groups = |group| Some(PriConfig { credits: 8, tries: 3, group });
     let page = PAGE as u32;
     for (name, write, pri, pages, requests, done) in [
         ("no page requests", false, None, (Success, 1), 0, page),
@@ -337,8 +353,15 @@ fn what_is_not_there_is_paged_in() {
         ("never there", true, pri(8, 3), (Success, 4), 3, page),
         ("invalid", false, pri(8, 3), (Invalid, 9), 1, page),
         ("refused", false, pri(8, 3), (Failure, 9), 1, page),
+        ("a group for the rest", false, groups(8), (Success, 1), 3, 4 * page),
+        ("two pages at a time", true, groups(2), (Success, 1), 2, 4 * page),
+        ("two pages at a time, not there at once", true, groups(2), (Success, 2), 4, 4 * page),
+        ("a group that is refused", false, groups(8), (Failure, 9), 3, page),
+        ("a group that is invalid, and each page", false, groups(8), (Invalid, 9), 4, page),
+        ("a group with an invalid page", false, groups(8), (Success, 1), 4, 2 * page),
     ] {
         let mut world = World::new();
+        world.invalid = if name == "a group with an invalid page" { 11 } else { u64::MAX };
         world.pages = pages;
         world.map.retain(|page, _| !(10..12).contains(page));
         let mut endpoint = Endpoint::new(EndpointConfig { pri, ..with_atc() });
@@ -347,8 +370,14 @@ fn what_is_not_there_is_paged_in() {
         assert_eq!((results[0].done, results[0].aborted), (done, done < 4 * page), "{name}");
         assert_eq!(world.page_requests.len(), requests, "{name}");
         assert_eq!(endpoint.counters().page_requests, requests as u64, "{name}");
-        for request in &world.page_requests {
-            assert_eq!((request.sid(), request.last()), ((SID_BASE + u32::from(RID)).into(), true));
+        for (i, request) in world.page_requests.iter().enumerate() {
+            assert_eq!(request.sid(), (SID_BASE + u32::from(RID)).into());
+            let next = world.page_requests.get(i + 1);
+            assert_eq!(
+                request.last(),
+                next.is_none_or(|next| next.prgindex() != request.prgindex()),
+                "{name}"
+            );
             assert_eq!((request.r(), request.w(), request.ssv()), (!write, write, false), "{name}");
         }
     }
@@ -365,6 +394,39 @@ fn page_requests_are_limited_by_credits() {
         world.run(&mut endpoint, jobs.collect());
         assert!(world.results().iter().all(|result| result.done == 64));
         assert_eq!((world.page_requests.len(), world.unanswered_max), (6, credits.min(6) as usize));
+    }
+}
+
+#[test]
+fn a_pasid_ends_with_a_stop_marker() {
+    for (name, ssid, pri, stop, markers) in [
+        ("the last job", Some(3), Some(PriConfig::default()), true, 1),
+        ("not the last one", Some(3), Some(PriConfig::default()), false, 0),
+        ("without PASID", None, Some(PriConfig::default()), true, 0),
+        ("without page requests", Some(3), None, true, 0),
+    ] {
+        let mut world = World::new();
+        world.map.remove(&1);
+        let mut endpoint = Endpoint::new(EndpointConfig { pri, ..with_atc() });
+        let job = Job {
+            write: false,
+            iova: PAGE,
+            ssid,
+            incoming: Incoming::DEFAULT,
+            len: 64,
+            pattern: Vec::new(),
+            stop,
+        };
+        world.run(&mut endpoint, vec![(Time::ZERO, In::Job { cpu: 0, tag: 0, job: Box::new(job) })]);
+        assert_eq!(endpoint.counters().stop_markers, markers, "{name}");
+        let sent: Vec<_> = world.page_requests.iter().map(|request| request.is_stop_marker()).collect();
+        let asked = u64::from(pri.is_some());
+        assert_eq!(
+            (sent.len() as u64, endpoint.counters().page_requests),
+            (asked + markers, asked),
+            "{name}"
+        );
+        assert!(sent.iter().rev().skip(markers as usize).all(|stop| !stop), "{name}");
     }
 }
 

@@ -62,7 +62,7 @@ impl FunctionalSmmu {
     /// Executes what can be, if something has changed that may allow it. That ends: every turn consumes a command or stops a
     /// queue, and nothing that a command does makes more of them.
     pub(super) fn settle(&mut self, around: &mut impl Surroundings) {
-        if !std::mem::take(&mut self.kicked) || self.config.faults.stalled {
+        if !std::mem::take(&mut self.kicked) || self.config.faults.stalled || self.registers.has_failed() {
             return;
         }
         loop {
@@ -74,6 +74,9 @@ impl FunctionalSmmu {
                 // All that was issued before is complete; of what is held back software knows nothing yet.
                 Some(Grant::Sync(_)) => self.metrics.inserted_syncs += 1,
                 Some(Grant::Take(port)) => self.take(port, around),
+            }
+            if self.registers.has_failed() {
+                break;
             }
         }
         self.kicked = false;
@@ -104,6 +107,9 @@ impl FunctionalSmmu {
 
     /// Takes the head of a ready queue and executes it.
     fn take(&mut self, port: usize, around: &mut impl Surroundings) {
+        if self.triggers.failure.strikes() {
+            return self.fail(around);
+        }
         match self.ports.of(port) {
             Port::Main => {
                 let head = self.main.take(&self.registers).expect("the main queue is ready");
@@ -135,6 +141,15 @@ impl FunctionalSmmu {
         }
     }
 
+    /// Enters Service Failure Mode (IHI 0070, 12.3): no queue is looked at any more, every transaction ends with an abort.
+    fn fail(&mut self, around: &mut impl Surroundings) {
+        self.registers.fail();
+        self.control = self.registers.control();
+        self.tell_cmdqv_whether_the_smmu_runs();
+        self.global_error(GlobalError::SFM_ERR, around);
+        self.terminate_stalled(|_| true, around);
+    }
+
     fn execute(&mut self, command: &Issued, around: &mut impl Surroundings) {
         let op = command.executed.op();
         let work = self.triggers.decode(&command.executed, command.queue, &self.control);
@@ -151,11 +166,11 @@ impl FunctionalSmmu {
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(command);
+                let dropped = self.triggers.cfgi.strikes(command.queue, op) | self.is_lost(command);
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(command);
+                let dropped = self.triggers.tlbi.strikes(command.queue, op) | self.is_lost(command);
                 self.invalidate(command.port, work, &scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.invalidate_atc(command.port, invalidate, around),
@@ -253,7 +268,8 @@ impl FunctionalSmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, around: &mut impl Surroundings) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
-            self.lint(lint::of_command(&executed, &self.control), around);
+            self.lint(lint::of_command(&executed, &self.control, &self.caches.config), around);
+            self.registers.executed(&executed);
             around.record(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

@@ -10,9 +10,10 @@ use crate::psmmu::Triggers;
 use crate::record::{Record, Updater};
 use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
-use crate::smmu::pmcg::Seen;
+use crate::smmu::pmcg::{Pmcgs, Seen};
 use crate::smmu::{
-    AtsAnswer, Attributes, Outcome, Request, RequestKind, TableMemory, translate_at_once, translate_observed,
+    AtsAnswer, Attributes, Outcome, Request, RequestKind, TableMemory, translate_after_micro,
+    translate_in_micro, translate_observed,
 };
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
@@ -163,7 +164,7 @@ impl Part {
 /// Memory, as the walks of one request see it.
 struct Walk<'a, S> {
     smmu: u16,
-    request: Request,
+    request: &'a Request,
     triggers: &'a mut Triggers,
     around: &'a mut S,
     reads: u64,
@@ -206,7 +207,7 @@ impl<S: Surroundings> TableMemory for &mut Walk<'_, S> {
             return Ok(found);
         }
         self.updates += 1;
-        let who = Updater::new(self.smmu, &self.request, self.around.now());
+        let who = Updater::new(self.smmu, self.request, self.around.now());
         self.around.record(Record::DescriptorUpdated { who, addr, before, after });
         Ok(found)
     }
@@ -316,31 +317,61 @@ impl FunctionalSmmu {
         self.resumed.pop_front()
     }
 
+    #[inline]
     pub(super) fn translate(&mut self, request: Request, around: &mut impl Surroundings) -> Outcome {
+        let Self { control, caches, monitors, .. } = self;
+        if monitors.as_ref().is_some_and(Pmcgs::is_counting) {
+            return self.translate_monitored(&request, around);
+        }
+        match translate_in_micro(&request, control, caches) {
+            Some(outcome) => outcome,
+            None => self.translate_after_micro(&request, around),
+        }
+    }
+
+    fn translate_after_micro(&mut self, request: &Request, around: &mut impl Surroundings) -> Outcome {
         let smmu = self.smmu();
-        let Self { triggers, metrics, control, caches, monitors, .. } = self;
+        let Self { triggers, control, caches, .. } = self;
         let mut walk = Walk { smmu, request, triggers, around: &mut *around, reads: 0, updates: 0 };
+        let (outcome, missed) = translate_after_micro(request, control, caches, &mut walk);
+        let Walk { reads, updates, .. } = walk;
+        if missed {
+            self.walked(request, reads, updates, around);
+        }
+        outcome
+    }
+
+    /// With performance monitors that look at every step.
+    fn translate_monitored(&mut self, request: &Request, around: &mut impl Surroundings) -> Outcome {
+        let smmu = self.smmu();
+        let Self { triggers, control, caches, monitors, .. } = self;
+        let monitors = monitors.as_mut().expect("somebody looks");
+        let mut walk = Walk { smmu, request, triggers, around: &mut *around, reads: 0, updates: 0 };
+        let (mut seen, mut before) = (Seen::default(), caches.stats);
         let mut overflows = Vec::new();
-        let (outcome, missed) = match monitors.as_mut().filter(|m| m.is_counting()) {
-            None => translate_at_once(request, control, caches, &mut walk),
-            Some(monitors) => {
-                let (mut seen, mut before) = (Seen::default(), caches.stats);
-                translate_observed(request, control, caches, &mut walk, |translation, step, stats| {
-                    let raised = monitors.step(&mut seen, translation, step, stats.since(&before));
-                    before = *stats;
-                    overflows.extend(raised.any().then_some(raised));
-                })
-            }
-        };
-        metrics.walk_reads += walk.reads;
-        metrics.walk_updates += walk.updates;
-        metrics.misses += u64::from(missed && request.kind != RequestKind::PageRequest);
-        if !caches.lints.is_empty() {
-            let lints = std::mem::take(&mut caches.lints);
-            self.lint(lints, around);
+        let (outcome, missed) =
+            translate_observed(*request, control, caches, &mut walk, |translation, step, stats| {
+                let raised = monitors.step(&mut seen, translation, step, stats.since(&before));
+                before = *stats;
+                overflows.extend(raised.any().then_some(raised));
+            });
+        let Walk { reads, updates, .. } = walk;
+        if missed {
+            self.walked(request, reads, updates, around);
         }
         overflows.into_iter().for_each(|raised| self.raise_overflows(raised, around));
         outcome
+    }
+
+    /// Counts what a translation beyond the TLBs has done, and tells observers what was odd about the structures that it read.
+    fn walked(&mut self, request: &Request, reads: u64, updates: u64, around: &mut impl Surroundings) {
+        self.metrics.walk_reads += reads;
+        self.metrics.walk_updates += updates;
+        self.metrics.misses += u64::from(request.kind != RequestKind::PageRequest);
+        if !self.caches.lints.is_empty() {
+            let lints = std::mem::take(&mut self.caches.lints);
+            self.lint(lints, around);
+        }
     }
 
     /// Translates a part. `None`: it succeeds without effect.

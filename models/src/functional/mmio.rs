@@ -164,6 +164,9 @@ impl FunctionalSmmu {
         self.registers.complete_cr0(fields.0);
         self.control = self.registers.control();
         self.record_update(Page0::CR0ACK, self.registers.get::<CR0ACK>().0, around);
+        if fields.atschk() && self.control.enabled() {
+            self.lint(self.caches.config.lints_of_atschk(), around);
+        }
         if fields.smmuen() && !cr0.smmuen() {
             self.terminate_stalled(|_| true, around);
         }
@@ -181,7 +184,7 @@ impl FunctionalSmmu {
     pub(super) fn tell_cmdqv_whether_the_smmu_runs(&mut self) {
         let ack = self.registers.get::<CR0ACK>();
         if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen());
+            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen() && !self.registers.has_failed());
         }
     }
 }

@@ -59,11 +59,11 @@ impl Psmmu {
 
     /// Fetches and executes what can be. Called whenever something has changed that may allow it.
     pub(super) fn serve(&mut self, cx: &mut Context) {
-        if self.config.faults.stalled {
+        if self.config.faults.stalled || self.registers.has_failed() {
             return;
         }
         self.fetch(cx);
-        while self.executing.is_none() {
+        while self.executing.is_none() && !self.registers.has_failed() {
             self.find_ready();
             let limits = self.cmdqv.as_ref().map_or(self.ports.limits(), Cmdqv::limits);
             match self.arbiter.next(&self.ready, limits) {
@@ -120,6 +120,9 @@ impl Psmmu {
 
     /// Takes the head of a ready queue into the engine.
     fn take(&mut self, port: usize, cx: &mut Context) {
+        if self.triggers.failure.strikes() {
+            return self.fail(cx);
+        }
         let issued = match self.ports.of(port) {
             Port::Main => {
                 let head = self.main.take(&self.registers).expect("the main queue is ready");
@@ -156,6 +159,15 @@ impl Psmmu {
         cx.wake(admission + switch + cost, In::Wake(Wake::Executed));
     }
 
+    /// Enters Service Failure Mode (IHI 0070, 12.3): no queue is looked at any more, every transaction ends with an abort.
+    fn fail(&mut self, cx: &mut Context) {
+        self.registers.fail();
+        self.control = self.registers.control();
+        self.tell_cmdqv_whether_the_smmu_runs();
+        self.global_error(GlobalError::SFM_ERR, cx);
+        self.abort_stalled(|_| true, cx);
+    }
+
     /// The command at the head of one of the SMMU's queues; none if its read was aborted, which stops the queue.
     fn issue(&mut self, port: usize, queue: CommandQueue, head: Head, cx: &mut Context) -> Option<Issued> {
         let Head { index, command } = head;
@@ -174,15 +186,16 @@ impl Psmmu {
             Ok(work) => work,
             Err(code) => return self.retire(&command, Err(code), cx),
         };
-        self.metrics.count_command(command.port, command.executed.op());
+        let op = command.executed.op();
+        self.metrics.count_command(command.port, op);
         match work {
             Work::Nothing => {}
             Work::InvalidateConfig(scope) => {
-                let dropped = self.triggers.cfgi.strikes(command.queue) | self.is_lost(&command);
+                let dropped = self.triggers.cfgi.strikes(command.queue, op) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateTlb(scope) => {
-                let dropped = self.triggers.tlbi.strikes(command.queue) | self.is_lost(&command);
+                let dropped = self.triggers.tlbi.strikes(command.queue, op) | self.is_lost(&command);
                 self.invalidate(&scope, dropped);
             }
             Work::InvalidateAtc(invalidate) => self.send_atc(command.port, invalidate, cx),
@@ -229,7 +242,8 @@ impl Psmmu {
     fn retire(&mut self, command: &Issued, result: Result<(), CommandError>, cx: &mut Context) {
         let Issued { port, queue, index, raw, executed } = *command;
         if result.is_ok() {
-            self.lint(lint::of_command(&executed, &self.control), cx);
+            self.lint(lint::of_command(&executed, &self.control, &self.caches.config), cx);
+            self.registers.executed(&executed);
             cx.note(Record::CommandConsumed { smmu: self.smmu(), queue, index, raw, executed });
         }
         match (self.ports.of(port), result) {

@@ -32,6 +32,9 @@ pub struct PsmmuFaults {
     pub abort_read: Which,
     /// This command counts as illegal, as if it had been damaged on its way.
     pub corrupt_command: WhichCommands,
+    /// When it is to take this command, the SMMU finds that it has lost its internal consistency: it enters Service
+    /// Failure Mode for good.
+    pub fail: Which,
     /// No command is taken from any queue.
     pub stalled: bool,
     /// This VINTF never reports that it is enabled.
@@ -66,6 +69,7 @@ pub(crate) struct Triggers {
     pub(crate) atc: Trigger,
     pub(crate) read: Trigger,
     pub(crate) command: CommandTrigger,
+    pub(crate) failure: Trigger,
 }
 
 impl Triggers {
@@ -80,6 +84,7 @@ impl Triggers {
             atc: Trigger::new(faults.lose_atc_invalidation),
             read: Trigger::new(faults.abort_read),
             command: CommandTrigger::new(faults.corrupt_command),
+            failure: Trigger::new(faults.fail),
         }
     }
     /// What a command means, unless it arrives damaged.
@@ -89,7 +94,7 @@ impl Triggers {
         queue: CommandQueue,
         control: &Control,
     ) -> Result<Work, CommandError> {
-        if self.command.strikes(queue) {
+        if self.command.strikes(queue, command.op()) {
             Err(CommandError::CERROR_ILL)
         } else {
             engine::decode(command, control)
@@ -113,5 +118,6 @@ impl Triggers {
         self.atc.change(faults.lose_atc_invalidation);
         self.read.change(faults.abort_read);
         self.command.change(faults.corrupt_command);
+        self.failure.change(faults.fail);
     }
 }

@@ -169,6 +169,9 @@ impl Psmmu {
         self.control = self.registers.control();
         self.note_update(Page0::CR0ACK, self.registers.get::<CR0ACK>().0, cx);
         let done = CR0(fields);
+        if done.atschk() && self.control.enabled() {
+            self.lint(self.caches.config.lints_of_atschk(), cx);
+        }
         if done.smmuen() && !cr0.smmuen() {
             self.abort_stalled(|_| true, cx);
         }
@@ -209,7 +212,7 @@ impl Psmmu {
     pub(super) fn tell_cmdqv_whether_the_smmu_runs(&mut self) {
         let ack = self.registers.get::<CR0ACK>();
         if let Some(cmdqv) = &mut self.cmdqv {
-            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen());
+            cmdqv.set_smmu_enabled(ack.smmuen() && ack.cmdqen() && !self.registers.has_failed());
         }
     }
 }

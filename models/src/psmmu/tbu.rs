@@ -128,7 +128,8 @@ impl Tbu {
 
     /// Translations under way that an invalidation covers may end, but fill nothing.
     pub(super) fn invalidated(&mut self, scope: &Scope) {
-        for (flight, _) in self.slots.iter_mut().flatten() {
+        let parked = self.parked();
+        for (flight, _) in self.slots.iter_mut().flatten().take(parked) {
             flight.translation.invalidated(scope);
         }
     }
@@ -142,16 +143,20 @@ impl Tbu {
         self.free.push(slot);
         self.slots[slot].take().expect("the slot is in use")
     }
+    /// How many flights are parked.
+    fn parked(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
     /// Whether an older miss is translating the same page.
     fn is_page_busy(&self, request: &Request) -> bool {
-        self.slots
-            .iter()
-            .flatten()
-            .any(|(flight, _)| flight.missed && is_same_page(flight.request(), request))
+        let mut parked = self.slots.iter().flatten().take(self.parked());
+        parked.any(|(flight, _)| flight.missed && is_same_page(flight.request(), request))
     }
     /// A miss has ended: those that waited for its page go on at `at`.
     fn release_page(&mut self, request: &Request, at: Time) {
-        for (slot, entry) in self.slots.iter_mut().enumerate() {
+        let parked = self.parked();
+        for (slot, entry) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_some()).take(parked)
+        {
             if let Some((flight, Parked::Page)) = entry
                 && is_same_page(flight.request(), request)
                 && !self.released.contains(&slot)

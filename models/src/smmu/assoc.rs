@@ -17,7 +17,7 @@ impl Shape {
 }
 
 /// Sets of ways. A set is chosen by the caller's index, modulo the number of sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assoc<T> {
     slots: Vec<Option<T>>,
     ways: usize,
@@ -54,19 +54,21 @@ impl<T> Assoc<T> {
         self.sets
     }
 
-    fn range(&self, index: u64) -> std::ops::Range<usize> {
+    #[inline]
+    fn set(&self, index: u64) -> usize {
         // A division takes longer than all the rest.
         let sets = self.sets as u64;
-        let set = if sets.is_power_of_two() { index & (sets - 1) } else { index % sets } as usize;
-        set * self.ways..(set + 1) * self.ways
+        let set = if sets.is_power_of_two() { index & (sets - 1) } else { index % sets };
+        set as usize
     }
 
     /// The entry of a set that satisfies `wanted`.
+    #[inline]
     pub fn find(&self, index: u64, wanted: impl Fn(&T) -> bool) -> Option<&T> {
         if self.live == 0 {
             return None;
         }
-        self.slots[self.range(index)].iter().flatten().find(|e| wanted(e))
+        self.slots[self.set(index) * self.ways..][..self.ways].iter().flatten().find(|e| wanted(e))
     }
 
     /// Puts an entry into a set: in place of the one that is `same`, else into a free way, else in place of the oldest
@@ -75,9 +77,8 @@ impl<T> Assoc<T> {
         if self.sets == 0 {
             return Some(entry);
         }
-        let range = self.range(index);
-        let set = range.start / self.ways;
-        let ways = &mut self.slots[range];
+        let set = self.set(index);
+        let ways = &mut self.slots[set * self.ways..][..self.ways];
         let way = ways.iter().position(|w| w.as_ref().is_some_and(&same));
         let way = way.or_else(|| ways.iter().position(Option::is_none)).unwrap_or_else(|| {
             let way = self.victim[set];
@@ -92,8 +93,9 @@ impl<T> Assoc<T> {
     /// Removes the entries of one set that satisfy `goes`; says which.
     pub fn remove_in(&mut self, index: u64, goes: impl Fn(&T) -> bool, gone: impl FnMut(&T)) {
         if self.live != 0 {
-            let range = self.range(index);
-            Self::sweep(&mut self.slots[range], &mut self.live, goes, gone);
+            let first = self.set(index) * self.ways;
+            let set = &mut self.slots[first..][..self.ways];
+            Self::sweep(set, &mut self.live, goes, gone);
         }
     }
 

@@ -79,6 +79,8 @@ pub enum Answer {
     Fault(EventRecord),
     /// The stream is not translated by the stages asked about.
     InvalidStage,
+    /// The SMMU is in Service Failure Mode.
+    InternalError,
 }
 
 impl Lookup {
@@ -134,6 +136,7 @@ pub fn par(lookup: &Lookup, answer: &Answer) -> u64 {
     match *answer {
         Answer::Found { addr, size_log2, attributes, .. } => found(addr, size_log2, attributes),
         Answer::InvalidStage => failed(code::INV_STAGE),
+        Answer::InternalError => failed(code::INTERNAL_ERR),
         Answer::Fault(event) => fault(lookup.stages, &event),
     }
 }

@@ -303,12 +303,18 @@ impl Attributes {
             (_, 0) => mair | 3,
             _ => mair,
         };
-        let sh = match (mair, sh) {
+        Self { mair, sh: 0 }.shared(sh)
+    }
+
+    /// The same with another SH field, made consistent.
+    #[inline]
+    const fn shared(self, sh: u8) -> Self {
+        let sh = match (self.mair, sh) {
             (0..=0xf | 0x44, _) => 2,
             (_, 1) => 0,
             (_, sh) => sh & 3,
         };
-        Self { mair, sh }
+        Self { sh, ..self }
     }
 
     /// What a stage-1 leaf says. `mair`: CD.MAIR.
@@ -464,6 +470,12 @@ pub struct Overrides {
     alloccfg: u8,
 }
 
+impl Default for Overrides {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Overrides {
     /// None.
     pub const NONE: Self = Self { memattr: None, shcfg: 1, alloccfg: 0 };
@@ -488,10 +500,14 @@ impl Overrides {
     #[inline]
     pub fn of(self, incoming: Attributes) -> Attributes {
         let sh = if self.shcfg == 1 { incoming.sh } else { self.shcfg };
-        let given = self.alloccfg;
-        if self.memattr.is_none() && given & 8 == 0 {
-            return Attributes::from_fields(incoming.mair, sh);
+        if self.memattr.is_none() && self.alloccfg & 8 == 0 {
+            return incoming.shared(sh);
         }
+        self.replaced(incoming, sh)
+    }
+
+    fn replaced(self, incoming: Attributes, sh: u8) -> Attributes {
+        let given = self.alloccfg;
         let before = incoming.memory();
         let memory = match self.memattr {
             Some(field) => Memory::from_memattr(field.into()).map_levels(before, Cacheability::hinted_as),

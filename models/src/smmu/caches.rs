@@ -110,7 +110,7 @@ impl CacheStats {
 }
 
 /// Everything an SMMU caches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caches {
     /// In front of everything, by StreamID.
     pub micro: MicroTlb,

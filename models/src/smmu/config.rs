@@ -225,6 +225,41 @@ pub const fn context_bits(ste: Ste, features: &Features) -> u8 {
     if features.ssidsize == 0 { 0 } else { ste.s1cdmax() as u8 }
 }
 
+/// Why no CD is in charge of a transaction that has a SubstreamID or should have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsubstreamed {
+    /// STE.S1DSS does not permit it.
+    Disabled,
+    /// There is no such substream.
+    Unknown,
+}
+
+/// Which CD is in charge of a transaction; none if stage 1 is bypassed. `stage1`: the STE enables stage 1.
+///
+/// # Errors
+/// The transaction ends here.
+#[inline]
+pub fn context_index(
+    ste: Ste,
+    ssid: Option<u32>,
+    stage1: bool,
+    features: &Features,
+) -> Result<Option<u32>, Unsubstreamed> {
+    let bits = context_bits(ste, features);
+    match ssid {
+        Some(ssid) if !stage1 || bits == 0 || ssid >> bits != 0 => Err(Unsubstreamed::Unknown),
+        Some(0) if ste.s1dss() == 2 => Err(Unsubstreamed::Disabled),
+        Some(ssid) => Ok(Some(ssid)),
+        None if !stage1 => Ok(None),
+        None if bits == 0 => Ok(Some(0)),
+        None => match ste.s1dss() {
+            1 => Ok(None),
+            2 => Ok(Some(0)),
+            _ => Err(Unsubstreamed::Disabled),
+        },
+    }
+}
+
 /// Where a CD is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextPlace {

@@ -1,14 +1,18 @@
 //! The configuration cache: STEs by StreamID, CDs by StreamID and SubstreamID. Level-1 descriptors are not kept.
 
+use spec::smmu::ste::config as mode;
 use spec::smmu::{Cd, Ste};
 
 use super::assoc::{Assoc, Shape};
+use super::attributes::Overrides;
 use super::config::{self, Tables};
 use super::features::Features;
-use super::scope::{Scope, World};
+use super::lint::{Lint, Lints};
+use super::scope::{Scope, Tag, World};
+use super::sharing::{self, Space};
 
 /// An STE, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// As it was fetched.
     pub ste: Ste,
@@ -16,18 +20,31 @@ pub struct Stream {
     pub legal: bool,
     /// Tables of stage 2, if it is legal and there is one.
     pub stage2: Tables,
+    /// What becomes of the memory attributes of ordinary transactions.
+    pub overrides: Overrides,
+    /// PRIVCFG, if there are overrides of permissions.
+    pub privcfg: u8,
+    /// INSTCFG, likewise.
+    pub instcfg: u8,
 }
 
 impl Stream {
     /// What `ste` means.
     pub fn new(ste: Ste, features: &Features) -> Self {
-        let stage2 = Tables::stage2(ste, features).unwrap_or_default();
-        Self { ste, legal: config::ste_legal(ste, features), stage2 }
+        let perms = features.attr_perms_ovr;
+        Self {
+            ste,
+            legal: config::ste_legal(ste, features),
+            stage2: Tables::stage2(ste, features).unwrap_or_default(),
+            overrides: if features.attr_types_ovr { Overrides::of_stream(ste) } else { Overrides::NONE },
+            privcfg: if perms { ste.privcfg() as u8 } else { 0 },
+            instcfg: if perms { ste.instcfg() as u8 } else { 0 },
+        }
     }
 }
 
 /// A CD, and what does not change as long as it is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// As it was fetched.
     pub cd: Cd,
@@ -35,23 +52,55 @@ pub struct Context {
     pub legal: bool,
     /// Tables of the lower and the upper half, if it is legal and walks through them are enabled.
     pub halves: [Tables; 2],
+    /// The address space it is part of.
+    pub space: Space,
 }
 
 impl Context {
     /// What `cd` means to a stream.
     pub fn new(cd: Cd, ste: Ste, world: World, features: &Features) -> Self {
         let halves = [false, true].map(|upper| Tables::stage1(cd, upper, features).unwrap_or_default());
-        Self { cd, legal: config::cd_legal(cd, ste, world, features), halves }
+        let space = Space::new(cd, world, config::vmid(ste, world, features));
+        Self { cd, legal: config::cd_legal(cd, ste, world, features), halves, space }
+    }
+
+    /// Whether the top byte of addresses of a half is ignored.
+    pub const fn top_byte_ignored(&self, upper: bool) -> bool {
+        if upper { self.cd.tbi1() } else { self.cd.tbi0() }
+    }
+
+    /// Whether a half is as large as this address needs.
+    #[inline]
+    pub const fn spans(&self, addr: u64, upper: bool) -> bool {
+        let size = if upper { self.cd.t1sz() } else { self.cd.t0sz() };
+        // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.
+        let addr = if self.top_byte_ignored(upper) { (addr << 8) as i64 >> 8 } else { addr as i64 };
+        let bits = if size > 1 { 64 - size } else { 63 };
+        addr >> bits == if upper { -1 } else { 0 }
+    }
+
+    /// Whether only privileged accesses use a half.
+    #[inline]
+    pub const fn e0pd(&self, upper: bool, world: World, features: &Features) -> bool {
+        let field = if upper { self.cd.e0pd1() } else { self.cd.e0pd0() };
+        features.e0pd && field && !matches!(world, World::El2)
+    }
+
+    /// The tag of what this translates, where the STE has said `of` which regime and VMID.
+    #[inline]
+    pub const fn tag(&self, of: Tag) -> Tag {
+        let tagged = !matches!(of.world, World::El2);
+        Tag { asid: if tagged { self.cd.asid() as u16 } else { 0 }, aset: tagged && self.cd.aset(), ..of }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StreamEntry {
     sid: u32,
     stream: Stream,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ContextEntry {
     sid: u32,
     ssid: u32,
@@ -59,39 +108,73 @@ struct ContextEntry {
 }
 
 /// Both arrays. What was fetched is kept whatever it says, with the verdict on its legality.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigCache {
     streams: Assoc<StreamEntry>,
     contexts: Assoc<ContextEntry>,
+    /// The largest CONT of any STE kept so far.
+    cont_max: u64,
 }
 
 impl ConfigCache {
     /// Empty ones.
     pub fn new(streams: Shape, contexts: Shape) -> Self {
-        Self { streams: Assoc::new(streams), contexts: Assoc::new(contexts) }
+        Self { streams: Assoc::new(streams), contexts: Assoc::new(contexts), cont_max: 0 }
     }
 
     /// The STE of a stream.
+    #[inline]
     pub fn stream(&self, sid: u32) -> Option<&Stream> {
         self.streams.find(sid.into(), |e| e.sid == sid).map(|e| &e.stream)
     }
 
-    /// Whether the STE of another stream has the VMID of this one and other stage-2 tables.
-    pub fn contradicts(&self, sid: u32, stream: &Stream) -> bool {
-        let two = |stream: &Stream| stream.legal && stream.ste.config() & 6 == 6;
-        let other = |e: &StreamEntry| {
-            let of = &e.stream;
-            e.sid != sid && two(of) && of.ste.s2vmid() == stream.ste.s2vmid() && of.stage2 != stream.stage2
+    /// What is wrong with an STE beside those of other streams that are kept.
+    pub fn lints_of_stream(&self, sid: u32, stream: &Stream, features: &Features) -> Lints {
+        let (ste, mut found) = (stream.ste, Lints::NONE);
+        let vmid = if stream.legal { sharing::vmid(ste, features) } else { None };
+        if vmid.is_none() && ste.cont() == 0 && self.cont_max == 0 {
+            return found;
+        }
+        for other in self.streams.iter().filter(|e| e.sid != sid) {
+            let its = other.stream.ste;
+            let shared = vmid.is_some() && other.stream.legal && sharing::vmid(its, features) == vmid;
+            found.add(Lints::from_iter([
+                (shared && sharing::differ_in_stage2(ste, its), Lint::SharedVmid),
+                (shared && sharing::mix_stages(ste, its), Lint::MixedVmid),
+                (sharing::differ_in_span((sid, ste), (other.sid, its)), Lint::SpanDiffers),
+            ]));
+        }
+        found
+    }
+
+    /// What is wrong with a CD beside others that are kept.
+    pub fn lints_of_context(&self, sid: u32, ssid: u32, context: &Context) -> Lints {
+        let Context { cd, legal, space, .. } = *context;
+        let other = |e: &ContextEntry| {
+            let of = &e.context;
+            of.space == space && of.legal && (e.sid, e.ssid) != (sid, ssid) && space.differs(of.cd, cd)
         };
-        two(stream) && self.streams.any(other)
+        Lints::when(legal && self.contexts.any(other), Lint::SharedAsid)
+    }
+
+    /// ATSCHK changes.
+    pub fn lints_of_atschk(&self) -> Lints {
+        let depends = |e: &StreamEntry| {
+            e.stream.legal
+                && e.stream.ste.config() > mode::BYPASS
+                && e.stream.ste.eats() == config::EATS_SPLIT
+        };
+        Lints::when(self.streams.any(depends), Lint::AtschkChanged)
     }
 
     /// Keeps an STE.
     pub fn insert_stream(&mut self, sid: u32, stream: Stream) {
+        self.cont_max = self.cont_max.max(stream.ste.cont());
         self.streams.insert(sid.into(), StreamEntry { sid, stream }, |e| e.sid == sid);
     }
 
     /// A CD.
+    #[inline]
     pub fn context(&self, sid: u32, ssid: u32) -> Option<&Context> {
         self.contexts.find((sid ^ ssid).into(), |e| e.sid == sid && e.ssid == ssid).map(|e| &e.context)
     }

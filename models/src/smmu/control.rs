@@ -17,12 +17,16 @@ pub struct Control {
     pub cr1: CR1,
     /// E2H, RECINVSID, REC_CFG_ATS.
     pub cr2: CR2,
+    /// E2H has changed, and SMMUEN has not been set since (IHI 0070, 6.3.12.3).
+    pub e2h_unknown: bool,
     /// GBPA as updated.
     pub gbpa: GBPA,
     /// STRTAB_BASE.
     pub strtab_base: STRTAB_BASE,
     /// STRTAB_BASE_CFG.
     pub strtab_base_cfg: STRTAB_BASE_CFG,
+    /// Service Failure Mode: nothing is translated any more (IHI 0070, 12.3).
+    pub failed: bool,
 }
 
 impl Control {
@@ -33,9 +37,11 @@ impl Control {
             cr0: CR0(0),
             cr1: CR1(0),
             cr2: CR2(0),
+            e2h_unknown: false,
             gbpa: GBPA(0),
             strtab_base: STRTAB_BASE(0),
             strtab_base_cfg: STRTAB_BASE_CFG(0),
+            failed: false,
         }
     }
 

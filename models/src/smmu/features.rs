@@ -205,6 +205,8 @@ pub const fn address_bits(encoding: u64) -> Option<u8> {
     }
 }
 
+/// The architecture's latest version that is modelled: SMMUv3.3.
+const MINOR_MAX: u64 = 3;
 /// Most enhanced command queues.
 const ECMDQS_MAX: usize = 1 << 12;
 
@@ -264,6 +266,13 @@ impl Features {
             || idr5.d128()
         {
             return refuse("one of IDR3.MPAM, DPT, PASIDTT, S1PI, S2PI, IDR5.DS, D128");
+        }
+        if idr3.epan() || idr3.s2po() || idr3.the() || idr3.mteperm() || idr3.aie() {
+            return refuse("one of IDR3.EPAN, S2PO, THE, MTEPERM, AIE");
+        }
+        let aidr = AIDR(idr.aidr.into());
+        if aidr.archmajorrev() != 0 || aidr.archminorrev() > MINOR_MAX {
+            return refuse("AIDR of SMMUv3.4 or later");
         }
         if !idr0.s1p() && !idr0.s2p() {
             return Err("IDR0 has neither S1P nor S2P".into());
@@ -327,7 +336,7 @@ impl Features {
             vas,
             granules: [idr5.gran4k(), idr5.gran16k(), idr5.gran64k()],
             stall_max: idr5.stall_max() as u16,
-            minor: AIDR(idr.aidr.into()).archminorrev() as u8,
+            minor: aidr.archminorrev() as u8,
             ecmdq: idr.control_pages(),
             atos: idr0.atos(),
             vatos: idr.vatos_page(),
@@ -406,6 +415,10 @@ mod test {
             (with(|r| r.with_msi(false)), "MSI"),
             (with(|r| r.with_cohacc(false)), "COHACC"),
             (IdrProfile { aidr: 2, ..optional }, "v3.3"),
+            (IdrProfile { aidr: 4, ..optional }, "v3.4"),
+            (IdrProfile { aidr: 0x13, ..optional }, "AIDR"),
+            (IdrProfile { idr3: optional.idr3 | 1 << 17, ..optional }, "EPAN"),
+            (IdrProfile { idr3: optional.idr3 | 1 << 23, ..optional }, "AIE"),
             (IdrProfile { idr2: 0xe, ..optional }, "BA_VATOS"),
             (IdrProfile { idr6: 9 << 24, ..optional }, "256"),
             (IdrProfile { idr6: 8 << 24 | 5 << 16, ..optional }, "4096"),

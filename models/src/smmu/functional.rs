@@ -7,7 +7,7 @@ use super::caches::{CacheStats, Caches};
 use super::control::Control;
 use super::request::Request;
 use super::step::{Input, Outcome, Step};
-use super::translation::Translation;
+use super::translation::{Front, Translation};
 
 /// Where structures and tables are. A closure that reads is such a memory, in which nothing can be updated.
 pub trait TableMemory {
@@ -47,15 +47,43 @@ impl<F: FnMut(PhysAddr, usize) -> Result<Data, Abort>> TableMemory for F {
 /// Translates a request that has just arrived, and says whether it went beyond the TLBs.
 #[inline]
 pub fn translate_at_once(
-    request: Request,
+    request: &Request,
     control: &Control,
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    match Translation::in_micro(&request, control, caches) {
+    match translate_in_micro(request, control, caches) {
         Some(outcome) => (outcome, false),
-        None => carry(&mut Translation::after_micro(request, control), control, caches, memory),
+        None => translate_after_micro(request, control, caches, memory),
     }
+}
+
+/// What the micro TLB knows about a request that has just arrived. Otherwise [`translate_after_micro`] is to go on.
+#[inline]
+pub fn translate_in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
+    Translation::in_micro(request, control, caches)
+}
+
+/// Translates a request of which [`translate_in_micro`] does not know the outcome, and says whether it went beyond the TLBs.
+pub fn translate_after_micro(
+    request: &Request,
+    control: &Control,
+    caches: &mut Caches,
+    memory: impl TableMemory,
+) -> (Outcome, bool) {
+    let Caches { config, main, micro, stats, .. } = caches;
+    let (mut translation, step);
+    if let Some(front) = Front::new(request, control, config) {
+        if let Some(outcome) = front.in_main(main, micro, stats) {
+            return (outcome, false);
+        }
+        translation = front.beyond();
+        step = translation.beyond_main(caches);
+    } else {
+        translation = Translation::after_micro(request, control);
+        step = translation.go(control, caches);
+    }
+    carry(&mut translation, step, control, caches, memory)
 }
 
 /// Carries a translation to its end.
@@ -65,7 +93,8 @@ pub fn translate_now(
     caches: &mut Caches,
     memory: impl TableMemory,
 ) -> Outcome {
-    carry(translation, control, caches, memory).0
+    let step = translation.go(control, caches);
+    carry(translation, step, control, caches, memory).0
 }
 
 /// As [`translate_at_once`], with somebody who looks at every step and at the lookups so far.
@@ -100,11 +129,12 @@ pub fn translate_observed(
 #[inline(never)]
 fn carry(
     translation: &mut Translation,
+    mut step: Step,
     control: &Control,
     caches: &mut Caches,
     mut memory: impl TableMemory,
 ) -> (Outcome, bool) {
-    let (mut step, mut missed) = (translation.go(control, caches), false);
+    let mut missed = false;
     loop {
         missed |= step.is_beyond_tlbs();
         step = match step {

@@ -105,9 +105,11 @@ impl Raise {
         if enabled { Self::choose(addr, data, wire).map(|raise| raise.truncated(registers)) } else { None }
     }
 
-    /// What a completed CMD_SYNC with SIG_IRQ does: its message, if it has one, and an edge if there is a wire (IHI 0070, 4.7.3).
+    /// What a completed CMD_SYNC with SIG_IRQ does: an edge if there is a wire, and its message, if it has one (IHI 0070, 4.7.3).
     pub fn sync(addr: Option<PhysAddr>, data: u32, lines: &Lines) -> impl Iterator<Item = Self> + use<> {
-        addr.map(|addr| Self::Message { addr, data }).into_iter().chain(lines.cmdq_sync.map(Self::Wire))
+        let message = addr.map(|addr| Self::Message { addr, data });
+        // The edge first: an abort of the message is another interrupt.
+        lines.cmdq_sync.map(Self::Wire).into_iter().chain(message)
     }
 }
 

@@ -8,11 +8,13 @@
 use std::fmt;
 
 use spec::layout::Layout;
+use spec::regs::{FieldDesc, mask};
 use spec::smmu::page0::{CMDQ_BASE, CR0, CR1, EVENTQ_BASE, GBPA, PRIQ_BASE};
 use spec::smmu::ste::config;
 use spec::smmu::{Cd, Command, EventRecord, L1Std, Opcode, PageRequest, Ste, command};
 
 use super::config::{Tables, context_bits, context_split, walks_disabled};
+use super::config_cache::ConfigCache;
 use super::control::Control;
 use super::features::Features;
 use super::granule::{Granule, low_mask};
@@ -132,6 +134,16 @@ lints! {
         "ECMDQ_PROD.ERRACK made different from ECMDQ_CONS.ERR where no error is active" => "stops the queue";
     OperationRuns "R33" "6.3.37" Ignored
         "a register of an ATOS group changed while RUN is 1, or RUN written while SMMUEN is not 1" => "ignores it";
+    CommandsBack "R34" "3.21.2" Unpredictable
+        "CMDQ_PROD or ECMDQ_PROD of an enabled queue moved backwards" => "forgets the commands in between, unless it has read them";
+    OutputBack "R35" "3.21.2" Unpredictable
+        "CONS of an enabled output queue moved backwards" => "keeps room for the entries in between";
+    OperationCut "R36" "6.3.37" Unpredictable
+        "SMMUEN cleared while an ATOS operation runs" => "completes the operation first";
+    NotInvalidated "R37" "3.11" Unpredictable
+        "SMMUEN set after a reset without CFGI_ALL and TLBI_NSNH_ALL" => "has empty caches after a reset";
+    AtschkChanged "R38" "5.2" Unpredictable
+        "CR0.ATSCHK changed while an STE with EATS=2 is in use" => "judges the stream by the new value at once";
 
     CommandReserved "C01" "4.1.5" Unpredictable
         "a command with ones in reserved fields" => "ignores these fields";
@@ -144,13 +156,21 @@ lints! {
     CommandVmid "C05" "4.4" Unpredictable
         "a TLBI for a VMID above 255 where VMIDs have 8 bits" => "finds no entry with such a VMID";
     RangeAlign "C06" "4.4.1" Unpredictable
-        "a range TLBI whose address is not aligned to a block of the level that TTL says" => "invalidates the range as it is written";
+        "a range TLBI whose address is not aligned to its granule, or to a block of the level that TTL says" => "invalidates the range as it is written";
     RangeLevel "C07" "4.4.1" Reserved "a range TLBI of 16KB granules with TTL 1" => "takes TTL for 0";
+    UnknownE2h "C08" "6.3.12.3" Unpredictable
+        "a TLBI_EL2_VA or TLBI_EL2_VAA after a change of CR2.E2H, before SMMUEN was set" => "goes by the new value";
+    StallTermActive "C09" "4.7.2" Unpredictable
+        "a STALL_TERM for a stream whose STE does not abort" => "aborts what is stalled at that time";
+    PrefetchSubstream "C10" "4.2" Unpredictable
+        "a prefetch with a SubstreamID for a stream without substreams" => "ignores prefetches";
 
     StreamArrayAlign "S01" "5.1" Reserved
         "an L1STD whose L2Ptr is not aligned to the array that Span says" => "aligns it downwards";
     StreamArraySpan "S02" "5.1" Reserved
         "an L1STD with Span reserved or beyond SPLIT" => "has no STEs there";
+    StreamArrayReach "S17" "3.4.3" Unpredictable
+        "an L1STD whose L2Ptr lies beyond the output address size" => "records F_STE_FETCH";
     SteReservedConfig "S03" "5.2" Reserved
         "an STE with V=1 and Config=0b0xx other than 0" => "takes Config for 0 and aborts";
     SteReservedFormat "S04" "5.2" Reserved "an STE with S1Fmt=3 and several CDs" => "takes it for a linear table";
@@ -163,11 +183,23 @@ lints! {
     SteReservedShare "S10" "5.2" Reserved "an STE with INSTCFG, PRIVCFG, S1CSH or S2SH0 reserved" => "takes it for 0";
     SteTableAlign "S11" "5.2" Reserved "an STE whose S2TTB is not aligned to its table" => "aligns it downwards";
     SharedVmid "S16" "3.17.6" Unpredictable
-        "an STE with the VMID of another stream and other stage-2 tables" => "uses TLB entries of either for both";
+        "an STE with the VMID of another stream and other stage-2 tables or attributes" => "uses TLB entries of either for both";
+    MixedVmid "S18" "3.17" Unpredictable
+        "an STE of stage 1 only with the VMID of a nested stream, or the other way round" => "uses TLB entries of either for both";
+    SpanDiffers "S19" "5.2" Unpredictable
+        "an STE that differs from another in its CONT span, or in the span of the other" => "uses each STE as it is in memory";
+    SpanReach "S20" "5.2" Unpredictable
+        "an STE whose CONT spans more streams than the array has that its L1STD points to" => "uses each STE as it is in memory";
+    SteAllocation "S21" "5.2" Unpredictable
+        "an STE that overrides allocation hints and not the memory type" => "overrides them all the same";
+    SteReservedBits "S22" "5" Reserved "an STE with ones in bits that are RES0" => "ignores them";
     CdReservedSize "S12" "5.4" Reserved "a CD with IPS=7" => "takes it for 6";
     CdReservedDirty "S13" "5.4" Reserved "a CD with HD=1 and HA=0" => "takes both for 0";
     CdReservedShare "S14" "5.4" Reserved "a CD with SH0 or SH1 reserved" => "takes it for 0";
     CdTableAlign "S15" "5.4" Reserved "a CD whose TTB0 or TTB1 is not aligned to its table" => "aligns it downwards";
+    SharedAsid "S23" "5.4.1" Unpredictable
+        "a CD of the same address space (regime, VMID and ASID) as another, with other tables or attributes" => "uses TLB entries of either for both";
+    CdReservedBits "S24" "5" Reserved "a CD with ones in bits that are RES0" => "ignores them";
 }
 
 impl Lint {
@@ -186,7 +218,7 @@ impl fmt::Display for Lint {
 
 /// A set of lints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lints(u64);
+pub struct Lints(u128);
 
 impl Lints {
     /// None.
@@ -291,8 +323,8 @@ fn meaningful(op: Opcode) -> [u64; 2] {
     words
 }
 
-/// A legal command is executed.
-pub fn of_command(command: &Command, control: &Control) -> Lints {
+/// A legal command is executed; `config`: what is cached then.
+pub fn of_command(command: &Command, control: &Control, config: &ConfigCache) -> Lints {
     let (op, features) = (command.op(), &control.features);
     let known = meaningful(op);
     let has = |name: &str| op.fields().any(|field| field == name);
@@ -309,6 +341,23 @@ pub fn of_command(command: &Command, control: &Control) -> Lints {
         (range && !short && !is_range_aligned(command), Lint::RangeAlign),
         (short, Lint::RangeLevel),
     ])
+    .and(of_stream(command, control, config))
+}
+
+/// What depends on the STE that the command names, if it is cached, or on a register on its way.
+fn of_stream(command: &Command, control: &Control, cached: &ConfigCache) -> Lints {
+    let ste = || cached.stream(command.sid() as u32).filter(|stream| stream.legal).map(|stream| stream.ste);
+    match command.op() {
+        Opcode::TLBI_EL2_VA | Opcode::TLBI_EL2_VAA => Lints::when(control.e2h_unknown, Lint::UnknownE2h),
+        Opcode::STALL_TERM => {
+            Lints::when(ste().is_some_and(|ste| ste.config() >= config::BYPASS), Lint::StallTermActive)
+        }
+        Opcode::PREFETCH_CONFIG | Opcode::PREFETCH_ADDR if command.ssv() && control.features.ssidsize > 0 => {
+            let alone = |ste: Ste| ste.config() & 1 != 0 && ste.s1cdmax() == 0;
+            Lints::when(ste().is_some_and(alone), Lint::PrefetchSubstream)
+        }
+        _ => Lints::NONE,
+    }
 }
 
 /// CFGI_CD names CD 0 where there are no substreams.
@@ -320,18 +369,19 @@ fn is_range_aligned(command: &Command) -> bool {
     let Some(granule) = Granule::from_command(command.tg()) else { return true };
     let addr = if command.op() == Opcode::TLBI_S2_IPA { command.ipa() } else { command.va() };
     match command.ttl() as u8 {
-        0 => true,
+        0 => aligned(addr, granule.bits()),
         ttl => aligned(addr, granule.shift(ttl)),
     }
 }
 
 /// A level-1 Stream table descriptor was read.
-pub(super) fn of_l1std(l1: L1Std, split: u8) -> Lints {
+pub(super) fn of_l1std(l1: L1Std, split: u8, features: &Features) -> Lints {
     let span = l1.span() as u8;
     let usable = span != 0 && span <= split + 1;
     Lints::from_iter([
         (span > split + 1, Lint::StreamArraySpan),
         (usable && !aligned(l1.l2ptr(), span + 5), Lint::StreamArrayAlign),
+        (usable && !features.reaches(l1.l2ptr()), Lint::StreamArrayReach),
     ])
 }
 
@@ -360,6 +410,8 @@ pub(super) fn of_ste(ste: Ste, features: &Features) -> Lints {
         (stage2 && ste.s2hd() && !ste.s2ha(), Lint::SteReservedDirty),
         (share, Lint::SteReservedShare),
         (!aligned2, Lint::SteTableAlign),
+        (features.attr_types_ovr && ste.alloccfg() & 8 != 0 && !ste.mtcfg(), Lint::SteAllocation),
+        (has_others(&ste.words(), &STE_BITS), Lint::SteReservedBits),
     ])
 }
 
@@ -372,7 +424,32 @@ pub(super) fn of_cd(cd: Cd, world: World, features: &Features) -> Lints {
         (cd.hd() && !cd.ha(), Lint::CdReservedDirty),
         (walked(false) && cd.sh0() == 1 || walked(true) && cd.sh1() == 1, Lint::CdReservedShare),
         (!used(false, cd.ttb0()) || !used(true, cd.ttb1()), Lint::CdTableAlign),
+        (has_others(&cd.words(), &CD_BITS), Lint::CdReservedBits),
     ])
+}
+
+/// Bits of an STE that mean something in some SMMU, or are for implementations.
+const STE_BITS: [u64; 8] = defined(Ste::FIELDS, &[(127, 116), (159, 144), (271, 256)]);
+/// The same of a CD.
+const CD_BITS: [u64; 8] = defined(Cd::FIELDS, &[(351, 320)]);
+
+const fn defined(fields: &[FieldDesc], by_implementations: &[(u32, u32)]) -> [u64; 8] {
+    let (mut words, mut i) = ([0; 8], 0);
+    while i < fields.len() {
+        words[fields[i].word()] |= fields[i].mask();
+        i += 1;
+    }
+    i = 0;
+    while i < by_implementations.len() {
+        let (hi, lo) = by_implementations[i];
+        words[(lo / 64) as usize] |= mask(hi % 64, lo % 64);
+        i += 1;
+    }
+    words
+}
+
+fn has_others(words: &[u64; 8], defined: &[u64; 8]) -> bool {
+    words.iter().zip(defined).any(|(word, defined)| word & !defined != 0)
 }
 
 /// Whether the first table is where the pointer says, with nothing rounded away.
@@ -392,6 +469,7 @@ pub fn markdown() -> String {
          What the architecture defines as an error is no lint: it ends in an event or a CERROR. Sections are those of IHI 0070. The CMDQV\n\
          has lints of its own. This page is generated from `models/src/smmu/lint.rs`.\n",
     );
+    out += LEGAL;
     for (title, letter) in [("Registers and queues", 'R'), ("Commands", 'C'), ("Structures", 'S')] {
         out += &format!(
             "\n## {title}\n\n| | IHI 0070 | The architecture says | What software did | This model |\n|---|---|---|---|---|\n"
@@ -400,5 +478,31 @@ pub fn markdown() -> String {
             out += &format!("| {id} | {section} | {} | {what} | {does} |\n", kind.name());
         }
     }
+    out += UNSEEN;
     out
 }
+
+const LEGAL: &str = "\n\
+    S16, S18, S19 and S23 are about two structures. They are compared when one of them is fetched and the other is in the configuration\n\
+    cache: what software has invalidated is forgotten, so a VMID or ASID may be used again after CFGI and TLBI.\n";
+
+const UNSEEN: &str = "
+## Without a lint
+
+What software must do as well, and nothing here says when it does not:
+
+| IHI 0070 | Software must | Why there is no lint |
+|---|---|---|
+| 3.9.1 | invalidate TLBs before ATCs | the oracle finds what is stale |
+| 3.9.2 | change EATS between 1 and 2 by way of 0 | the STE before is no longer cached |
+| 3.9.1 | give all endpoints the smallest translation unit of the SMMU, and ATC_INV no smaller size | endpoints here have 4KB |
+| 3.11, 3.21.3 | invalidate what it changes | the oracle finds what is stale |
+| 3.12 | not let streams of PCIe stall | an SMMU does not know which they are |
+| 3.13, 3.21.1 | change descriptors in steps, and shared ones atomically | a walk sees one value at a time; the oracle judges all that there were |
+| 3.21.2 | leave commands alone until they are consumed | memory does not tell the SMMU of writes |
+| 4.1 | leave registers alone on which commands under way depend, CR0.VMW among them | a command is executed at once, by what the registers are then |
+| 4.7.1 | RESUME only what an event has told of | a RESUME of nothing has no effect |
+| 5.4.1 | reach a CD only from STEs of one regime | CDs are cached by stream, not by address |
+| 5.2, 5.4 | not use reserved encodings of MemAttr and MAIR | what they mean is defined |
+| 10 | change registers of performance monitors only when these are disabled | their registers have no lints |
+";

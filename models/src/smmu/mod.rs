@@ -41,6 +41,7 @@ pub mod request;
 pub mod rights;
 pub mod ring;
 pub mod scope;
+pub mod sharing;
 pub mod stalls;
 pub mod step;
 pub mod tables;
@@ -53,7 +54,10 @@ pub use attributes::Attributes;
 pub use caches::{CacheShape, Caches};
 pub use control::Control;
 pub use features::{Features, IdrProfile};
-pub use functional::{TableMemory, translate_at_once, translate_now, translate_observed};
+pub use functional::{
+    TableMemory, translate_after_micro, translate_at_once, translate_in_micro, translate_now,
+    translate_observed,
+};
 pub use request::{Request, RequestKind};
 pub use scope::Scope;
 pub use step::{AtsAnswer, Input, Outcome, Step, Unit};

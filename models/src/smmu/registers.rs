@@ -18,7 +18,9 @@ use spec::smmu::page0::{
     CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK,
     STRTAB_BASE, STRTAB_BASE_CFG,
 };
-use spec::smmu::{CommandError, ControlPage, Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
+use spec::smmu::{
+    Command, CommandError, ControlPage, Ecmdq, GlobalError, Opcode, Page0, Page1, Vatos, command, page1,
+};
 
 use super::atos::Group;
 use super::control::Control;
@@ -113,6 +115,12 @@ pub struct Registers {
     features: Features,
     /// GBPA as it acts on traffic: the register shows new values before they hold.
     gbpa: GBPA,
+    /// Service Failure Mode has been entered.
+    failed: bool,
+    /// CR2.E2H as it was when SMMUEN was set.
+    e2h: bool,
+    /// Not everything that was cached before the reset has been invalidated: configuration, translations.
+    unknown: [bool; 2],
 }
 
 /// The name of the register at this offset, for messages.
@@ -142,7 +150,9 @@ impl Registers {
         let gbpa = page0.get::<GBPA>();
         let ecmdqs = features.ecmdq.map_or(0, ControlPages::queues);
         let ecmdqs = vec![EcmdqFile::new(&features); ecmdqs];
-        Self { page0, page1: RegFile::reset(), ecmdqs, vatos: RegFile::reset(), features, gbpa }
+        let e2h = page0.get::<CR2>().e2h();
+        let (page1, vatos) = (RegFile::reset(), RegFile::reset());
+        Self { page0, page1, ecmdqs, vatos, features, gbpa, failed: false, e2h, unknown: [true; 2] }
     }
 
     /// What the ID registers say.
@@ -338,6 +348,15 @@ impl Registers {
     pub fn complete_cr0(&mut self, fields: u64) {
         let (cr0, ack) = (self.page0.get::<CR0>().0, self.page0.get::<CR0ACK>().0);
         self.page0.set(CR0ACK((ack & !fields) | (cr0 & fields)));
+        if CR0(cr0 & fields).smmuen() {
+            self.e2h = self.page0.get::<CR2>().e2h();
+        }
+    }
+    /// A command has been executed.
+    pub fn executed(&mut self, command: &Command) {
+        let all = command.op() == Opcode::CFGI_STE_RANGE && command.range() == command::RANGE_ALL;
+        self.unknown[0] &= !all;
+        self.unknown[1] &= command.op() != Opcode::TLBI_NSNH_ALL;
     }
     /// These bits of IRQ_CTRL have taken effect.
     pub fn complete_irq_ctrl(&mut self, fields: u64) {
@@ -353,14 +372,17 @@ impl Registers {
 
     /// The state that translations depend on.
     pub fn control(&self) -> Control {
+        let (ack, cr2) = (self.page0.get::<CR0ACK>(), self.page0.get::<CR2>());
         Control {
             features: self.features,
-            cr0: CR0(self.page0.get::<CR0ACK>().0),
+            cr0: CR0(ack.0),
             cr1: self.page0.get::<CR1>(),
-            cr2: self.page0.get::<CR2>(),
+            cr2,
+            e2h_unknown: !ack.smmuen() && cr2.e2h() != self.e2h,
             gbpa: self.gbpa,
             strtab_base: self.page0.get::<STRTAB_BASE>(),
             strtab_base_cfg: self.page0.get::<STRTAB_BASE_CFG>(),
+            failed: self.failed,
         }
     }
 
@@ -379,6 +401,15 @@ impl Registers {
             self.page0.set(GERROR(self.page0.get::<GERROR>().0 ^ error.mask()));
         }
         first
+    }
+
+    /// Enters Service Failure Mode, which only a new SMMU is free of. Registers go on to work; the queues do not.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+    /// Whether this is Service Failure Mode.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Whether commands may be taken: enabled on both sides of the handshake, and no unacknowledged error.

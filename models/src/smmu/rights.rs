@@ -58,6 +58,7 @@ impl Rights {
     }
 
     /// Whether an access is permitted.
+    #[inline]
     pub const fn permits(self, access: Access) -> bool {
         let p = access.privileged;
         if access.instruction {
@@ -88,6 +89,7 @@ impl Access {
 
     /// The same after STE.PRIVCFG and STE.INSTCFG.
     #[must_use]
+    #[inline]
     pub const fn overridden(self, privcfg: u8, instcfg: u8) -> Self {
         let privileged = match privcfg {
             2 => false,

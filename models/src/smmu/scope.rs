@@ -17,6 +17,14 @@ pub enum World {
     El2E2h,
 }
 
+impl World {
+    /// Whether an address is in the upper half, where there is one.
+    #[inline]
+    pub const fn upper(self, addr: u64) -> bool {
+        !matches!(self, Self::El2) && addr >> 55 & 1 != 0
+    }
+}
+
 /// Which input addresses an entry is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {

@@ -37,7 +37,13 @@ pub struct Entry {
 
 impl Entry {
     /// Whether this entry translates `addr` (bits `[55:0]`) for `tag`.
+    #[inline]
     pub fn matches(&self, tag: &Tag, addr: u64) -> bool {
+        (addr ^ self.input) >> self.bits == 0 && self.belongs(tag)
+    }
+
+    #[inline]
+    fn belongs(&self, tag: &Tag) -> bool {
         let (mine, other) = (&self.tag, tag);
         let space = mine.kind == other.kind && mine.world == other.world && mine.vmid == other.vmid;
         let asid = match (self.global, mine.kind, mine.world) {
@@ -45,7 +51,7 @@ impl Entry {
             (true, ..) => mine.aset == other.aset,
             (false, ..) => mine.asid == other.asid,
         };
-        space && asid && (addr ^ self.input) >> self.bits == 0
+        space && asid
     }
 
     /// Where `addr` goes.
@@ -69,7 +75,7 @@ impl Entry {
 }
 
 /// Entries of one size held at present.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SizeClass {
     bits: u8,
     leaf_bits: u8,
@@ -89,7 +95,7 @@ fn discount(classes: &mut [SizeClass], entry: &Entry) {
 
 /// A set-associative TLB. The set is chosen by the address in units of the entry's size, so a lookup looks once for
 /// every size that is present.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tlb {
     array: Assoc<Entry>,
     classes: Vec<SizeClass>,
@@ -102,7 +108,12 @@ impl Tlb {
     }
 
     /// The translation of `addr`, smallest size first.
+    #[inline]
     pub fn lookup(&self, tag: &Tag, addr: u64) -> Option<&Entry> {
+        if self.classes.is_empty() { None } else { self.search(tag, addr) }
+    }
+
+    fn search(&self, tag: &Tag, addr: u64) -> Option<&Entry> {
         let addr = addr & low_mask(TAG_BITS);
         let mut last = 0;
         for class in &self.classes {

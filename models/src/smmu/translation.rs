@@ -12,11 +12,15 @@
 mod configure;
 mod ends;
 mod fetch;
+mod front;
 mod operation;
 mod stages;
 
+pub(super) use front::Front;
+
 use spec::smmu::{EventNumber, EventRecord};
 
+use super::atos::Answer;
 use super::attributes::{LeafAttributes, Overrides};
 use super::caches::Caches;
 use super::config::Tables;
@@ -145,11 +149,11 @@ pub struct Translation {
     may_span: bool,
     /// After the overrides of the STE.
     access: Access,
-    /// STE.INSTCFG, where it has an effect.
-    instcfg: u8,
     /// log2 of the size of an answer to a translation request that permits nothing.
     unit: u8,
     stream: Stream,
+    /// log2 of the STEs in the array that a level-1 descriptor led to.
+    array_bits: u8,
     context: Context,
     world: World,
     /// Index of the context descriptor in use.
@@ -190,25 +194,15 @@ fn access_of(request: &Request) -> Access {
 }
 
 /// Whether a request asks the micro TLB first.
+#[inline]
 fn asks_micro(request: &Request, control: &Control) -> bool {
-    control.enabled() && request.kind == RequestKind::Ordinary && !request.unsupported
+    control.enabled() && !control.failed && request.kind == RequestKind::Ordinary && !request.unsupported
 }
 
 /// What the micro TLB knows about an ordinary request.
 #[inline]
 fn ask_micro(request: &Request, access: Access, caches: &mut Caches) -> Option<Outcome> {
-    let found = caches.micro.lookup(request, access).map(|found| {
-        let privileged = access.overridden(found.privcfg, found.instcfg).privileged;
-        Outcome::Translated {
-            pa: found.entry.translate(request.addr),
-            size_log2: found.entry.bits,
-            read: found.entry.rights.read(privileged),
-            write: found.entry.rights.write(privileged),
-            attributes: found.output(request.attributes),
-            tlb_hit: true,
-            filled: false,
-        }
-    });
+    let found = caches.micro.lookup(request, access).map(|found| found.outcome(request, access));
     caches.stats.micro.count(found)
 }
 
@@ -219,16 +213,21 @@ const fn done(outcome: Outcome) -> Step {
 impl Translation {
     /// A transaction that has just arrived.
     pub fn new(request: Request) -> Self {
-        let request = request.as_it_counts();
+        Self::begun(request.as_it_counts())
+    }
+
+    /// [`Translation::new`] in place, without a copy, for who does not move it afterwards. The request is as it counts.
+    #[inline]
+    fn begun(request: Request) -> Self {
         Self {
             request,
             state: State::Begin,
             may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
-            instcfg: 0,
             unit: 0,
             stream: Stream::default(),
+            array_bits: 0,
             context: Context::default(),
             world: World::El1,
             index: 0,
@@ -249,21 +248,16 @@ impl Translation {
     }
 
     /// The first two steps of an ordinary transaction, if they are all: a hit in the micro TLB needs nothing of a
-    /// [`Translation`]. Otherwise [`Translation::after_micro`] goes on.
+    /// [`Translation`]. Otherwise [`Front`] or [`Translation::after_micro`] goes on.
     #[inline]
     pub(super) fn in_micro(request: &Request, control: &Control, caches: &mut Caches) -> Option<Outcome> {
         if asks_micro(request, control) { ask_micro(request, access_of(request), caches) } else { None }
     }
 
     /// A transaction of which [`Translation::in_micro`] does not know the outcome.
-    pub(super) fn after_micro(request: Request, control: &Control) -> Self {
-        let asked = asks_micro(&request, control);
-        let mut translation = Self::new(request);
-        translation.at_once = true;
-        if asked {
-            translation.state = State::Stream;
-        }
-        translation
+    pub(super) fn after_micro(request: &Request, control: &Control) -> Self {
+        let state = if asks_micro(request, control) { State::Stream } else { State::Begin };
+        Self { state, at_once: true, ..Self::new(*request) }
     }
 
     /// What is being translated.
@@ -323,9 +317,9 @@ impl Translation {
             State::Begin => self.begin(control),
             State::Micro => self.micro(caches),
             State::Stream => self.stream(control, caches),
-            State::Main => self.main(control, caches),
-            State::Probe1 => self.probe1(control, caches),
-            State::Ipa => self.ipa_cache(control, caches),
+            State::Main => self.main(caches),
+            State::Probe1 => self.probe1(caches),
+            State::Ipa => self.ipa_cache(caches),
             State::Probe2 => self.probe2(caches),
             state => panic!("{:?} is no answer in state {state:?}", Input::Go),
         }
@@ -402,6 +396,14 @@ impl Translation {
         let kind = self.request.kind;
         if self.request.unsupported && matches!(kind, RequestKind::Ordinary | RequestKind::AtsTranslated) {
             return self.no_such_transaction();
+        }
+        if control.failed {
+            return done(match kind {
+                RequestKind::Ordinary | RequestKind::AtsTranslated => Outcome::Abort { event: None },
+                RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
+                RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
+                RequestKind::Operation(_) => Outcome::Operation(Answer::InternalError),
+            });
         }
         if !control.enabled() {
             return match kind {

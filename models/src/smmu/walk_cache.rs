@@ -41,7 +41,7 @@ impl TableEntry {
 pub const LEVELS: usize = 3;
 
 /// Six arrays: levels 0 to 2 of both stages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkCache {
     arrays: [[Assoc<TableEntry>; LEVELS]; 2],
 }
@@ -66,11 +66,19 @@ impl WalkCache {
     }
 
     /// The table descriptor of `level` that covers `addr`.
+    #[inline]
     pub fn lookup(&self, tag: &Tag, granule: Granule, level: u8, addr: u64) -> Option<&TableEntry> {
         let array = &self.arrays[stage(tag.kind)][usize::from(level)];
-        if array.is_empty() {
-            return None;
-        }
+        if array.is_empty() { None } else { Self::search(array, tag, granule, level, addr) }
+    }
+
+    fn search<'a>(
+        array: &'a Assoc<TableEntry>,
+        tag: &Tag,
+        granule: Granule,
+        level: u8,
+        addr: u64,
+    ) -> Option<&'a TableEntry> {
         let addr = addr & low_mask(TAG_BITS);
         let bits = granule.shift(level);
         array.find(addr >> bits, |e| {

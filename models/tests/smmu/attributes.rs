@@ -197,7 +197,7 @@ fn walks() {
         let leaf = bench.b.descriptor(&space, 0x1000, 3);
         let mut noted = Noted(&bench.b, BTreeMap::new());
         let request = Request::read(sid, 0x1000);
-        let (outcome, _) = translate_at_once(request, &bench.control, &mut bench.caches, &mut noted);
+        let (outcome, _) = translate_at_once(&request, &bench.control, &mut bench.caches, &mut noted);
         assert!(matches!(outcome, Outcome::Translated { .. }), "{name}: {outcome:?}");
         let how = |addr| noted.1[&addr];
         assert_eq!(how(bench.b.ste_addr(sid)), (0xef, 3), "{name}: STE");

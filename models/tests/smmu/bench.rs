@@ -5,7 +5,8 @@ use models::smmu::features::IdrProfile;
 use models::smmu::granule::Granule;
 use models::smmu::tables::{Builder, PAGE1, PAGE2, Space};
 use models::smmu::{
-    AtsAnswer, CacheShape, Caches, Control, Features, Outcome, Request, Scope, Translation, translate_now,
+    AtsAnswer, CacheShape, Caches, Control, Features, Outcome, Request, Scope, Translation,
+    translate_at_once, translate_now,
 };
 use spec::smmu::descriptor::{Leaf1, Leaf2};
 use spec::smmu::page0::{CR0, CR2, IDR0, IDR1};
@@ -110,9 +111,14 @@ impl Bench {
         self.b.set_words(addr, &change(leaf).0);
     }
 
+    /// Translates, and once more without the micro TLB and without consequences.
     pub(super) fn go(&mut self, request: Request) -> Outcome {
         let Self { b, control, caches, .. } = self;
-        translate_now(&mut Translation::new(request), control, caches, |addr, len| b.read(addr, len))
+        let outcome = both_ways(b, request, control, caches);
+        let mut again = caches.clone();
+        again.micro.clear();
+        both_ways(b, request, control, &mut again);
+        outcome
     }
 
     pub(super) fn say(&mut self, request: Request) -> String {
@@ -128,6 +134,17 @@ impl Bench {
         let scope = Scope::of(&command, &self.control).expect("an invalidation");
         self.caches.invalidate(&scope);
     }
+}
+
+/// Translates step by step. The short cuts of a translation that nobody looks at change nothing.
+fn both_ways(b: &Builder, request: Request, control: &Control, caches: &mut Caches) -> Outcome {
+    let mut others = caches.clone();
+    let (at_once, _) = translate_at_once(&request, control, &mut others, |addr, len| b.read(addr, len));
+    let outcome =
+        translate_now(&mut Translation::new(request), control, caches, |addr, len| b.read(addr, len));
+    assert_eq!((at_once, others.stats), (outcome, caches.stats), "{request:?}");
+    assert!(others == *caches, "{request:?} leaves other entries");
+    outcome
 }
 
 pub(super) fn say(outcome: &Outcome) -> String {

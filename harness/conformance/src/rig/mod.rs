@@ -31,7 +31,7 @@ use crate::suite::{Check, Given, Mode};
 
 pub(crate) const REGISTERS: u64 = 0x0500_0000;
 pub(crate) const DOORBELL: u64 = 0x0800_0000;
-const STRUCTURES: u64 = 0x8000_0000;
+pub(crate) const STRUCTURES: u64 = 0x8000_0000;
 pub(crate) const DATA: u64 = 0x9000_0000;
 
 /// Offsets of the registers that rows use.

@@ -80,10 +80,12 @@ impl PhysicalDevice {
         sids: Vec<u32>,
         canwbs: bool,
         ats: bool,
+        pasid_bits: u8,
     ) -> Arc<Self> {
         for sid in &sids {
             // A stream without page table takes any options.
-            let _ = smmu.driver.set_stream(*sid, StreamOptions { ats, ..StreamOptions::default() });
+            let _ =
+                smmu.driver.set_stream(*sid, StreamOptions { ats, pasid_bits, ..StreamOptions::default() });
         }
         Arc::new(Self { name: name.into(), endpoint, smmu, sids, canwbs, ats, bound: Mutex::new(false) })
     }

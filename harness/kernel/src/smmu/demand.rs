@@ -14,7 +14,7 @@ use super::{Domain, Driver};
 use crate::access::Access;
 use crate::pgtable::Prot;
 
-/// Memory that a stream gets when it asks for it.
+/// Memory that a stream, or a PASID of it, gets when it asks for it.
 #[derive(Clone, Debug)]
 pub struct DemandRange {
     /// Where it is to be mapped.
@@ -33,40 +33,53 @@ pub struct DemandRange {
 #[derive(Debug, Default)]
 pub(super) struct Demand(Mutex<State>);
 
+/// StreamID, PASID, first input address.
+type Key = (u32, Option<u32>, u64);
+
 #[derive(Debug, Default)]
 struct State {
-    /// By StreamID and first input address.
-    ranges: BTreeMap<(u32, u64), DemandRange>,
+    ranges: BTreeMap<Key, DemandRange>,
     /// The range in which a page is being mapped.
-    busy: Option<(u32, u64)>,
+    busy: Option<Key>,
     /// Groups of which some request was refused and whose last one has not come: StreamID, index.
     refused: BTreeSet<(u32, u64)>,
 }
 
 impl State {
     /// The range that a request may have pages of.
-    fn range(&self, request: &PageRequest) -> Option<((u32, u64), DemandRange)> {
-        let sid = request.sid() as u32;
-        let (key, range) = self.ranges.range((sid, 0)..=(sid, request.addr())).next_back()?;
+    fn range(&self, request: &PageRequest) -> Option<(Key, DemandRange)> {
+        let (sid, ssid) = (request.sid() as u32, pasid(request));
+        let (key, range) = self.ranges.range((sid, ssid, 0)..=(sid, ssid, request.addr())).next_back()?;
         let inside = request.addr() - range.iova < range.len;
         let permitted = range.prot.write || !request.w();
-        (inside && permitted && !request.ssv()).then(|| (*key, range.clone()))
+        (inside && permitted).then(|| (*key, range.clone()))
     }
 }
 
+fn pasid(request: &PageRequest) -> Option<u32> {
+    request.ssv().then_some(request.ssid() as u32)
+}
+
 impl Driver {
-    /// From now on pages of this range are mapped when stream `sid` asks for them, without PASID. Ranges of a stream do not
-    /// overlap.
-    pub fn map_on_demand(&self, sid: u32, range: DemandRange) {
-        self.demand.0.lock().ranges.insert((sid, range.iova), range);
+    /// From now on pages of this range are mapped when stream `sid` asks for them with this PASID, or without. Ranges of a stream
+    /// and PASID do not overlap.
+    pub fn map_on_demand(&self, sid: u32, pasid: Option<u32>, range: DemandRange) {
+        self.demand.0.lock().ranges.insert((sid, pasid, range.iova), range);
     }
 
     /// No page of the range at `iova` is mapped any more when this returns; those that are mapped stay.
-    pub async fn withdraw<A: Access>(&self, cpu: &A, sid: u32, iova: u64) {
-        self.demand.0.lock().ranges.remove(&(sid, iova));
-        while self.demand.0.lock().busy == Some((sid, iova)) {
+    pub async fn withdraw<A: Access>(&self, cpu: &A, sid: u32, pasid: Option<u32>, iova: u64) {
+        let key = (sid, pasid, iova);
+        self.demand.0.lock().ranges.remove(&key);
+        while self.demand.0.lock().busy == Some(key) {
             cpu.sleep(Time::us(1)).await;
         }
+    }
+
+    /// All requests that came before an overflow have been served: the rest of their groups is lost, and the SMMU has answered
+    /// these. Their indices may be those of other groups next (IHI 0070, 8.1.1).
+    pub(super) fn forget_truncated_groups(&self) {
+        self.demand.0.lock().refused.clear();
     }
 
     /// Serves a page request that nobody else took: maps the page if the stream may have it, and answers the group with its
@@ -98,9 +111,8 @@ impl Driver {
                 }
             }
         };
-        let ssid = request.ssv().then_some(request.ssid() as u32);
-        let answer = if complete { resp::SUCCESS } else { resp::FAILURE };
-        let command = Command::pri_resp(group.0, ssid, group.1, answer);
+        let answer = if complete { resp::SUCCESS } else { resp::INVALID };
+        let command = Command::pri_resp(group.0, pasid(request), group.1, answer);
         // CMD_SYNC would say nothing about it. A time-out is in the journal.
         let _ = self.issue(cpu, &[command], false).await;
     }

@@ -212,6 +212,7 @@ impl Driver {
             let prod = PRIQ_PROD(cpu.read32(self.page1(Page1::PRIQ_PROD)).await.into());
             if prod.wr() == cons.rd() {
                 if prod.ovflg() != cons.ovackflg() {
+                    self.forget_truncated_groups();
                     cons = cons.with_ovackflg(prod.ovflg());
                     cpu.write32(cons_register, cons.bits() as u32).await;
                 }

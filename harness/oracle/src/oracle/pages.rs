@@ -6,17 +6,27 @@ use super::{Oracle, about_stream};
 use crate::finding::Kind;
 use crate::witness::{SmmuId, Time};
 
-/// A request that calls for an interrupt, and when it was written; nothing if none is due.
-pub(super) type Unannounced = Option<(PageRequest, Time)>;
+/// A request that calls for an interrupt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub request: PageRequest,
+    /// It was dropped, rather than written.
+    pub dropped: bool,
+    /// When.
+    pub time: Time,
+}
+
+/// The first one that has not been announced; nothing if no interrupt is due.
+pub(super) type Unannounced = Option<Asked>;
 
 impl Oracle {
-    /// A request became visible for which software wants to be interrupted.
-    pub(super) fn page_requested(&mut self, smmu: SmmuId, request: PageRequest) {
+    /// Software wants to be interrupted for this.
+    pub(super) fn page_requested(&mut self, smmu: SmmuId, asked: Asked) {
         self.check_pages(smmu);
         let enabled = self.registers(smmu).irq_ctrl.priq_irqen();
         let due = &mut self.pages[usize::from(smmu)];
         if enabled && due.is_none() {
-            *due = Some((request, self.time));
+            *due = Some(asked);
         }
     }
 
@@ -28,11 +38,12 @@ impl Oracle {
     /// Report what should have been announced by now.
     pub(super) fn check_pages(&mut self, smmu: SmmuId) {
         let bound = self.config.interrupt_bound;
-        let overdue = |(_, time): &(PageRequest, Time)| self.time.saturating_sub(*time) > bound;
-        if let Some((request, time)) = self.pages[usize::from(smmu)].take_if(|due| overdue(due)) {
+        let overdue = |asked: &mut Asked| self.time.saturating_sub(asked.time) > bound;
+        if let Some(asked) = self.pages[usize::from(smmu)].take_if(overdue) {
+            let Asked { request, time, .. } = asked;
             let about = about_stream(smmu, request.sid() as u32, request.addr(), time);
             self.find_at(Kind::LostInterrupt, time, &about, |teller| {
-                teller.lost_page_interrupt(smmu, request, time, bound)
+                teller.lost_page_interrupt(smmu, asked, bound)
             });
         }
     }

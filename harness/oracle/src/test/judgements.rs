@@ -333,6 +333,47 @@ fn a_changed_context_lives_on_in_the_tlb() {
     }
 }
 
+/// A page is only in the table of a new CD.
+#[test]
+fn an_abort_tells_which_old_value_leads_to_it() {
+    const NEW: u64 = 0x5000;
+    let table = 0x28_0000;
+    let gone = [Command::cfgi_cd(HOST, 0, true), Command::tlbi_nh_asid(7, 0)];
+    let told = [
+        "the abort is what an old value of CD 0 leads to",
+        "smmu0 did consume CFGI_CD sid=0x10 ssid=0 leaf; it kept the entry nevertheless",
+    ];
+    /// Commands, the event, and what is told if it is a finding.
+    type Row<'a> = (&'a str, &'a [Command], EventNumber, Option<&'a [&'a str]>);
+    let rows: [Row<'_>; 3] = [
+        ("the old CD may be cached", &[], EventNumber::F_TRANSLATION, None),
+        ("it may not", &gone, EventNumber::F_TRANSLATION, Some(&told)),
+        ("nothing leads there", &gone, EventNumber::F_PERMISSION, Some(&[])),
+    ];
+    for (name, commands, event, want) in rows {
+        let mut b = Bench::new();
+        b.play(&[Do::Map(IOVA, A), Do::Use(0, HOST, IOVA, A)]);
+        b.map(table, 0, 3, NEW, leaf1(B).0[0]);
+        let cd = Cd(std::array::from_fn(|i| b.words[&(HOST_CD + 8 * i as u64)]));
+        b.structure(HOST_CD, &cd.with_ttb0(table).0);
+        for command in commands {
+            b.command(CMDQ0, *command, None);
+        }
+        b.play(&[Do::Sync(CMDQ0), Do::Wait(20), Do::Abort(HOST, NEW, Some(event))]);
+        let findings = b.finish();
+        let found = findings.iter().find(|f| f.kind == Kind::SpuriousAbort);
+        let after = |f: &Finding| {
+            let told = f.story.iter().skip_while(|line| !line.starts_with("legal here"));
+            told.skip(1).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            found.map(after),
+            want.map(|lines| lines.iter().map(|&l| l.to_owned()).collect()),
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn page_requests_and_interrupts() {
     use Do::{Interrupt, PageInterrupt, PageRequest, Wait};
@@ -436,8 +477,8 @@ fn the_story_names_who_did_what() {
                11.020 us  smmu0's command queue sees the CMD_SYNC after it consumed
                11.030 us  vmm sends an invalidation of vm0 to smmu0
                11.040 us  vmm leaves out smmu1 for an invalidation of vm0: no viommu for it
-               11.060 us  vm0's queue 0 consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
-               11.080 us  vm0's queue 0 sees the CMD_SYNC after it consumed
+               11.060 us  vm0's command queue consumes TLBI_NH_VA asid=0x7 vmid=0 va=0x1000 leaf
+               11.080 us  vm0's command queue sees the CMD_SYNC after it consumed
                11.090 us  nic1 of vm0 (smmu1 StreamID 0x30) writes 64 bytes at iova 0x1000 and goes to pa 0x840401000
           the tables now say: F_TRANSLATION
           smmu1 itself consumed no invalidation that covers it: it kept the entry

@@ -3,6 +3,7 @@
 mod judgements;
 mod random;
 mod reference;
+mod repetition;
 mod silent;
 mod updates;
 mod watching;
@@ -125,6 +126,7 @@ impl Bench {
                 irq_ctrl: IRQ_CTRL(0).with_eventq_irqen(true).with_priq_irqen(true),
                 strtab_base: STRTAB_BASE(0).with_addr(table),
                 strtab_base_cfg: STRTAB_BASE_CFG(0).with_log2size(8),
+                failed: false,
                 ..Registers::default()
             };
             self.see(Fact::Configured { smmu: smmu as u16, registers });
@@ -231,7 +233,7 @@ impl Bench {
         let at = *index;
         *index += 1;
         self.see(Fact::Produced { queue, prod: at + 1, log2size: 8 });
-        self.see(Fact::Consumed { queue, index: at, command: command.0, on });
+        self.see(Fact::Consumed { queue, index: at, command: command.0, written: None, on });
     }
 
     /// Where the descriptors of a page of the host lie, as far as they exist.
@@ -288,6 +290,8 @@ enum Do {
     S2Block(u64, u64),
     S2Gone(u64),
     Inv(Queue, Command),
+    /// The same in a queue that is passed through to this SMMU.
+    Passed(Queue, u16, Command),
     Sync(Queue),
     /// A CMD_SYNC stops with CERROR_ATC_INV_SYNC.
     TimedOut(Queue),
@@ -340,6 +344,7 @@ impl Bench {
             Do::S2Block(ipa, pa) => self.map(GUEST_S2, 1, 2, ipa, leaf2(pa).with_page(false).0[0]),
             Do::S2Gone(ipa) => self.map(GUEST_S2, 1, 2, ipa, 0),
             Do::Inv(queue, command) => self.command(queue, command, None),
+            Do::Passed(queue, smmu, command) => self.command(queue, command, Some(smmu)),
             Do::TimedOut(queue) => self.see(Fact::AtcTimedOut { queue }),
             Do::Sync(queue) => self.command(queue, Command::sync(), None),
             Do::Use(smmu, sid, iova, pa) => {
@@ -384,7 +389,7 @@ impl Bench {
             Do::Interrupt => self.see(Fact::EventInterrupt { smmu: 0 }),
             Do::PageRequest(sid, iova) => {
                 let request = PageRequest::default().with_sid(sid.into()).with_r(true).with_addr(iova).0;
-                self.see(Fact::PageRequested { smmu: 0, request });
+                self.see(Fact::PageRequested { smmu: 0, request, dropped: false });
             }
             Do::PageInterrupt => self.see(Fact::PageInterrupt { smmu: 0 }),
             Do::Overflow(active) => self.see(Fact::Overflow { smmu: 0, active }),

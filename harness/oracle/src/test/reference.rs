@@ -126,6 +126,7 @@ fn two_level_stream_table() {
         cr0: CR0(0).with_smmuen(true),
         strtab_base: STRTAB_BASE(0).with_addr(0x70_0000),
         strtab_base_cfg: STRTAB_BASE_CFG(0).with_log2size(log2size).with_split(split).with_fmt(1),
+        failed: false,
         ..Registers::default()
     };
     let unknown = Outcome::Fault(Fault { recorded: false, class: 0, ..fault(EventNumber::C_BAD_STREAMID) });

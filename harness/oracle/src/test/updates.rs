@@ -4,7 +4,7 @@ use super::*;
 
 /// One thing that happens to a page of the host.
 #[derive(Clone, Copy, Debug)]
-enum Then {
+pub(super) enum Then {
     /// Software writes the leaf.
     Leaf(Leaf1),
     /// The hardware changes it, for a write or a read.
@@ -16,7 +16,7 @@ enum Then {
 }
 
 /// The host's CD says what it does unless a row changes it.
-fn updating(mut b: Bench, change: impl Fn(Cd) -> Cd) -> Bench {
+pub(super) fn updating(mut b: Bench, change: impl Fn(Cd) -> Cd) -> Bench {
     let cd = Cd(std::array::from_fn(|i| b.words[&(HOST_CD + 8 * i as u64)]));
     b.structure(HOST_CD, &change(cd.with_ha(true).with_hd(true)).0);
     for command in [Command::cfgi_all(), Command::tlbi_nsnh_all(), Command::sync()] {
@@ -25,7 +25,7 @@ fn updating(mut b: Bench, change: impl Fn(Cd) -> Cd) -> Bench {
     b
 }
 
-fn play(b: &mut Bench, steps: &[Then]) {
+pub(super) fn play(b: &mut Bench, steps: &[Then]) {
     for step in steps {
         match *step {
             Then::Leaf(leaf) => b.map(HOST_S1, 0, 3, IOVA, leaf.0[0]),

@@ -198,7 +198,7 @@ fn a_batch_in_one_doorbell() {
             b.step(Do::Unmap(IOVA));
         }
         for (index, command) in (first..).zip([PAGE, Command::sync()]) {
-            b.see(Fact::Consumed { queue: CMDQ0, index, command: command.0, on: None });
+            b.see(Fact::Consumed { queue: CMDQ0, index, command: command.0, written: None, on: None });
         }
         b.step(Do::Use(0, HOST, IOVA, A));
         let kinds: Vec<_> = b.finish().iter().map(|f| f.kind).collect();

@@ -3,6 +3,7 @@
 use models::cmdqv::{SwappedSlots, Vintfs};
 use models::psmmu::{PsmmuFaults, Which, WhichCommands};
 use models::system::Machine;
+use spec::smmu::Opcode;
 
 use crate::model::Fault;
 use crate::platform::FaultKind;
@@ -43,7 +44,7 @@ pub fn occasions(fault: &Fault, on: bool) -> Which {
 pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
     let which = occasions(fault, on);
     let vintf = fault.vintf.map(|v| v as u8);
-    let commands = WhichCommands { which, vintf };
+    let commands = WhichCommands { which, vintf, opcode: fault.command.map(|op| Opcode(op.code())) };
     let vintfs = match (on, vintf) {
         (false, _) => Vintfs::None,
         (true, None) => Vintfs::All,
@@ -56,6 +57,7 @@ pub fn set_fault(faults: &mut PsmmuFaults, fault: &Fault, on: bool) {
         FaultKind::DropInterrupt => faults.lose_interrupt = which,
         FaultKind::CorruptCommand => faults.corrupt_command = commands,
         FaultKind::MemoryAbort => faults.abort_read = which,
+        FaultKind::ServiceFailure => faults.fail = which,
         FaultKind::StallCmdq => faults.stalled = on,
         FaultKind::StuckVintf => faults.stuck_vintf = vintf.filter(|_| on),
         FaultKind::SwapSidSlots => {

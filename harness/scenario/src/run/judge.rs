@@ -91,6 +91,8 @@ pub struct Judge {
     behind: Vec<(u16, u16, u32)>,
     streams: BTreeMap<(u16, u32), String>,
     spaces: BTreeMap<DomainId, String>,
+    /// What the oracle was told that queues are called.
+    named: BTreeMap<Queue, CommandQueue>,
     script: u16,
     /// Commands that the script has claimed.
     claimed: u32,
@@ -102,7 +104,9 @@ pub struct Judge {
 impl Judge {
     /// A judge of a machine out of reset, whose memory is zero.
     pub fn new(facts: Facts) -> Self {
-        Self::with_config(facts, Config::default())
+        // Every CPU may be interrupted between two issues, by what issues as well.
+        let repetitions = 2 * facts.cpus.max(1);
+        Self::with_config(facts, Config { repetitions, ..Config::default() })
     }
 
     /// The same with other bounds.
@@ -132,6 +136,7 @@ impl Judge {
             behind: Vec::new(),
             streams,
             spaces: BTreeMap::new(),
+            named: BTreeMap::new(),
             script,
             claimed: 0,
             events: Vec::new(),
@@ -149,6 +154,7 @@ impl Judge {
         self.viommus.clear();
         self.behind.clear();
         self.spaces.clear();
+        self.named.clear();
         self.claimed = 0;
         self.oracle.reset(now.as_ps());
     }
@@ -183,6 +189,11 @@ impl Judge {
     /// needs to know, to judge uses of what is gone when it looks; see [`Fact::Read`].
     pub fn table_read(&mut self, now: Time, addr: u64, words: &[u64]) {
         self.tell(now, Fact::Read { addr, words });
+    }
+
+    /// Nothing more will be told: what the oracle has held back is a finding now.
+    pub fn stop(&mut self) {
+        self.oracle.stop();
     }
 
     /// The run is over: what was wrong, in order of time.
@@ -261,7 +272,7 @@ impl Judge {
         let queue = Queue::Virtual { vsmmu: self.script, queue: 0 };
         let index = self.claimed;
         self.claimed = self.claimed.wrapping_add(1) & 0x7_ffff;
-        self.tell(now, Fact::Consumed { queue, index, command: command.0, on: None });
+        self.tell(now, Fact::Consumed { queue, index, command: command.0, written: None, on: None });
     }
 
     fn tell(&mut self, now: Time, fact: Fact<'_>) {
@@ -336,7 +347,12 @@ impl Judge {
             }
             Record::PageRequestWritten { smmu, request } => {
                 if self.mirrors[usize::from(smmu)].page_request_written(request) {
-                    self.tell(now, Fact::PageRequested { smmu, request: request.0 });
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: false });
+                }
+            }
+            Record::PageRequestDropped { smmu, request } => {
+                if self.mirrors[usize::from(smmu)].page_request_dropped(request) {
+                    self.tell(now, Fact::PageRequested { smmu, request: request.0, dropped: true });
                 }
             }
             Record::GlobalError { smmu, bit } => self.global_error(now, smmu, GlobalError(bit)),
@@ -349,7 +365,6 @@ impl Judge {
                 }
             }
             Record::AtsAnswered { pa: None, .. }
-            | Record::PageRequestDropped { .. }
             | Record::PageResponse { .. }
             | Record::InterruptRaised { smmu: None, .. }
             | Record::TlbFilled { .. }
@@ -450,12 +465,16 @@ impl Judge {
             }
             (CommandQueue::Vcmdq { .. }, None) | (CommandQueue::Ecmdq(_), _) => {}
         }
+        let source = queue;
         let queue = self.queue(smmu, queue);
-        let (command, on) = match queue {
-            Queue::Physical { .. } => (meant, None),
-            Queue::Virtual { .. } => (raw, Some(smmu)),
+        if source != CommandQueue::Main && self.named.insert(queue, source) != Some(source) {
+            self.tell(now, Fact::Named { queue, name: &source.to_string() });
+        }
+        let (command, written, on) = match queue {
+            Queue::Physical { .. } => (meant, Some(raw.0), None),
+            Queue::Virtual { .. } => (raw, None, Some(smmu)),
         };
-        self.tell(now, Fact::Consumed { queue, index, command: command.0, on });
+        self.tell(now, Fact::Consumed { queue, index, command: command.0, written, on });
     }
 
     fn stopped(&mut self, now: Time, smmu: u16, queue: CommandQueue, error: CommandError) {
@@ -466,11 +485,12 @@ impl Judge {
 
     fn global_error(&mut self, now: Time, smmu: u16, error: GlobalError) {
         self.mirrors[usize::from(smmu)].failed(error);
+        self.configure(now, smmu);
         if error == GlobalError::MSI_EVENTQ_ABT_ERR {
             // The message went nowhere, and software is told that instead.
             self.tell(now, Fact::EventInterrupt { smmu });
         }
-        if error == GlobalError::MSI_PRIQ_ABT_ERR {
+        if error == GlobalError::MSI_PRIQ_ABT_ERR || error == GlobalError::PRIQ_ABT_ERR {
             self.tell(now, Fact::PageInterrupt { smmu });
         }
     }
@@ -500,7 +520,7 @@ impl Judge {
             Note::StreamAttached { by: Actor::Host, smmu, sid, what } => self.attached(smmu, sid, what),
             Note::GuestCommandConsumed { vsmmu, index, raw } => {
                 let queue = Queue::Virtual { vsmmu, queue: 0 };
-                self.tell(now, Fact::Consumed { queue, index, command: raw.0, on: None });
+                self.tell(now, Fact::Consumed { queue, index, command: raw.0, written: None, on: None });
             }
             Note::Routed { vsmmu, raw, ref to, ref not_to } => self.routed(now, vsmmu, raw, to, not_to),
             Note::EventReported { by, smmu, record } => self.see(now, Seer::Software(by), smmu, record),

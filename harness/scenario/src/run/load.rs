@@ -127,7 +127,7 @@ async fn side(
     let name = &world.scenario.endpoints[endpoint.0].name;
     match load.actor {
         Actor::Host => {
-            let dma = super::steps::host_dma(world, cpu, endpoint).await?;
+            let dma = super::steps::host_dma(world, cpu, endpoint, None).await?;
             Ok(Side::Host { cpu: cpu.clone(), dma })
         }
         Actor::Vm(vm) => {
@@ -183,6 +183,7 @@ async fn turn(
                     incoming: Incoming::DEFAULT,
                     len: load.bytes as u32,
                     pattern: vec![page as u8],
+                    stop: false,
                 };
                 let result = cpu.run_job(endpoint.0 as u16, job).await;
                 let mut counts = running.counts.lock();

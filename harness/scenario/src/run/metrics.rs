@@ -55,6 +55,7 @@ pub(super) fn collect(scenario: &Scenario, machine: &Machine, script: &Script) -
             if endpoint.page_requests.is_some() {
                 put(format!("{}.page_requests", endpoint.name), counters.page_requests);
                 put(format!("{}.pages_refused", endpoint.name), counters.pages_refused);
+                put(format!("{}.stop_markers", endpoint.name), counters.stop_markers);
             }
         }
     }

@@ -30,6 +30,8 @@ use crate::preset::SmmuTiming;
 
 /// Where the interrupt controller is: below all device windows.
 const INTERRUPTS: u64 = 0x0200_0000;
+/// The host's driver has linear tables of CDs, and no larger ones.
+const PASID_BITS_MAX: u64 = 10;
 /// First BAR of endpoints.
 const BARS: u64 = 0x6000_0000;
 /// First wired interrupt of pSMMUs; each has eight.
@@ -154,6 +156,7 @@ impl Plan {
                         sids: endpoint.streams.clone(),
                         canwbs: endpoint.canwbs,
                         ats: endpoint.ats,
+                        pasid_bits: endpoint.pasid_bits.min(PASID_BITS_MAX) as u8,
                     });
                 }
                 Behind::Pair(_) => device_of.push(None),
@@ -272,7 +275,9 @@ pub fn psmmu_config(index: usize, p: &Psmmu) -> PsmmuConfig {
     }
     if p.pmcg {
         let lines = Each { tcu: Some(first + PMCG_TCU), tbu: Some(first + PMCG_TBU) };
-        config.pmcg = Some(PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) });
+        let mut pmcg = PmcgConfig { lines, ..PmcgConfig::mmu_700(p.mmio + PMCG_OFFSET) };
+        (pmcg.shapes.tcu.msi, pmcg.shapes.tbu.msi) = (p.pmcg_msi, p.pmcg_msi);
+        config.pmcg = Some(pmcg);
     }
     config
 }
@@ -344,7 +349,8 @@ fn endpoint_config(index: usize, e: &Endpoint) -> EndpointConfig {
     config.tags = e.outstanding as u32;
     config.bar = BARS + index as u64 * models::endpoint::BAR_SIZE;
     config.ats = e.ats.then_some(AtcConfig { entries: 64 });
-    config.pri = e.page_requests.map(|n| PriConfig { credits: n as u32, ..PriConfig::default() });
+    let group = e.page_group as u32;
+    config.pri = e.page_requests.map(|n| PriConfig { credits: n as u32, group, ..PriConfig::default() });
     config.kind = match e.kind {
         EndpointKind::Dma => models::endpoint::Kind::Dma,
         EndpointKind::Nvme => models::endpoint::Kind::Nvme(models::endpoint::NvmeConfig::default()),

@@ -50,6 +50,7 @@ pub(super) enum Made {
 pub(super) struct DmaRange {
     pub(super) actor: Actor,
     pub(super) endpoint: EndpointId,
+    pub(super) pasid: Option<u32>,
     pub(super) iova: u64,
     /// Host-physical address of the buffer's first byte.
     pub(super) pa: u64,
@@ -61,6 +62,9 @@ pub(super) struct DmaRange {
     /// The driver chose the address.
     pub(super) chosen: bool,
 }
+
+/// An endpoint, and one of its PASIDs if the address space is that one's.
+pub(super) type HostDmaKey = (EndpointId, Option<u32>);
 
 /// A VM and its VMM.
 #[derive(Debug)]
@@ -137,7 +141,7 @@ pub(super) struct World {
     pub(super) made: Mutex<BTreeMap<ObjectId, Made>>,
     pub(super) bound: Mutex<BTreeMap<(Actor, EndpointId), Id>>,
     /// Nothing while it is being made.
-    pub(super) host_dma: Mutex<BTreeMap<EndpointId, Option<HostDma>>>,
+    pub(super) host_dma: Mutex<BTreeMap<HostDmaKey, Option<HostDma>>>,
     /// The host's drivers of SMMU instances behind a register broadcast, by index in the scenario.
     pub(super) pairs: Vec<Arc<NvidiaSmmu>>,
     /// Event records, by number, that `wait-event` steps took at a psmmu or vsmmu.

@@ -141,7 +141,15 @@ impl Bus for InTime {
         self.0.barrier().await;
     }
     async fn dma(&self, stream: u32, iova: u64, write: bool, wait: bool) -> Option<bool> {
-        let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len: 4096, pattern: vec![7] };
+        let job = Job {
+            write,
+            iova,
+            ssid: None,
+            incoming: Incoming::DEFAULT,
+            len: 4096,
+            pattern: vec![7],
+            stop: false,
+        };
         let endpoint = stream as u16 - 1;
         if wait {
             return Some(!self.0.run_job(endpoint, job).await.aborted);

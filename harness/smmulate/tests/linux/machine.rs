@@ -100,7 +100,7 @@ fn cache() -> PathBuf {
 ///
 /// # Panics
 /// They are missing and their part is required.
-fn is_there(files: &[(&str, &str)]) -> bool {
+pub(crate) fn is_there(files: &[(&str, &str)]) -> bool {
     for (part, file) in [("bin", "qemu-system-aarch64")].iter().chain(files) {
         let path = cache().join(part).join(file);
         if !path.exists() {

@@ -5,6 +5,7 @@
 //! `SMMULATE_LINUX` names its kernel: `SMMULATE_LINUX="small stock"` skips none.
 
 mod machine;
+mod monitors;
 mod nested;
 
 use machine::{Boot, Kernel, SCRIPT_DISKS, bad_dma, boot, plain, two_with_cmdqv};

@@ -272,6 +272,11 @@ impl Board {
         }
     }
 
+    /// Nothing more will happen: what the oracle has held back is a finding now.
+    pub fn stop(&mut self) {
+        self.around.observers.judge.stop();
+    }
+
     /// Messages that leave after this access.
     pub fn take_sent(&mut self) -> Vec<Sent> {
         for sent in &self.around.sent {

@@ -3,6 +3,7 @@
 mod faults;
 
 use proptest::prelude::*;
+use sim::Time;
 
 use super::Board;
 use crate::machine::Machine;
@@ -22,6 +23,7 @@ fn board(timed: bool) -> Board {
         [psmmu.smmu]
         count = 2
         cmdqv = true
+        pmcg = true
         [endpoint.disk]
         kind = "nvme"
         psmmu = "smmu0"
@@ -123,6 +125,40 @@ fn a_message_leaves_for_the_interrupt_controller() {
     );
 }
 
+/// A clock runs while the models are used: that it counts is no use.
+#[test]
+fn cycles_pass_with_use_and_an_overflow_waits_for_them() {
+    let (tcu, cycles) = (0xa0_0000, 100_000);
+    let mut board = board(true);
+    // CNTENSET0, INTENSET0, IRQ_CTRL; EVCNTR0 on page 1; CR.
+    let registers = [(0xc00, 1), (0xc40, 1), (0xe50, 1), (0x1_0000, 0u32.wrapping_sub(cycles)), (0xe04, 1)];
+    for (offset, value) in registers {
+        write32(&mut board, 0, Region::Bar(0), tcu + offset, value);
+        board.settle();
+    }
+    let until = board.simulated().unwrap() + Time::us(100);
+    assert!(board.simulated().unwrap() < Time::us(100), "the clock is 1 GHz");
+    assert!(board.take_sent().is_empty());
+    let mut sent = Vec::new();
+    for _ in 0..cycles {
+        read32(&mut board, 0, Region::Bar(0), 0);
+        board.settle();
+        sent = board.take_sent();
+        if !sent.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sent.len(), 1);
+    assert_eq!(read32(&mut board, 0, Region::Bar(0), tcu + 0x1_0cc0), 1, "OVSSET0");
+    let late = board.simulated().unwrap().as_ps().abs_diff(until.as_ps());
+    assert!(late < Time::us(1).as_ps(), "{late} ps");
+    // What a reset forgets does not move the clock either.
+    write32(&mut board, 0, Region::Bar(0), tcu + 0x1_0c80, 1);
+    let before = board.simulated();
+    board.reset(0);
+    assert_eq!(board.simulated(), before);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Read(usize, u8, u64, usize),
@@ -139,6 +175,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         0x1_0000u64..0x1_0100,
         0x10_0000u64..0x10_2000,
         0x13_0000u64..0x17_0000,
+        0xa0_0000u64..0xa4_0000,
         0u64..(16 << 20),
     ];
     // What makes registers do something: enables, addresses within memory, anything.

@@ -2,13 +2,14 @@
 //!
 //! An access runs the model until it is answered. What it has set going goes on with the next access, or when nothing
 //! comes for a while ([`Timed::settle`]). So a CMD_SYNC may still be on its way when the doorbell's write has returned, as on
-//! silicon.
+//! silicon. Between, the clock stands still: a counter of cycles never overflows by itself, or time would run away from software
+//! that hears of it and waits for the next.
 
 use models::bus::{Abort, Data, LINE, Op, PhysAddr, Requester, Response, Transaction};
 use models::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
 use models::functional::{DmaError, Stream, Surroundings};
 use models::memory::MemoryTiming;
-use models::psmmu::{self, Psmmu, PsmmuConfig};
+use models::psmmu::{self, Psmmu, PsmmuConfig, Wake};
 use models::record::Record;
 use models::smmu::AtsAnswer;
 use models::system::FabricTiming;
@@ -34,6 +35,8 @@ enum Event {
 pub(super) struct Timed {
     smmu: Psmmu,
     queue: Queue<Event>,
+    /// When a counter of cycles is to be looked after, once time has come that far. An earlier one replaces it.
+    alarm: Option<Time>,
     cx: Cx<psmmu::In, psmmu::Out, Record>,
     fabric: FabricTiming,
     memory: MemoryTiming,
@@ -47,6 +50,7 @@ impl Timed {
         Ok(Self {
             smmu: Psmmu::new(config)?,
             queue: Queue::new(DomainId(0)),
+            alarm: None,
             cx: Cx::default(),
             fabric: FabricTiming::default(),
             memory: MemoryTiming::default(),
@@ -65,6 +69,7 @@ impl Timed {
     pub(super) fn reset(&mut self) {
         let config = self.smmu.config().clone();
         self.smmu = Psmmu::new(config).expect("the configuration was good before");
+        self.alarm = None;
         while self.queue.pop().is_some() {}
     }
 
@@ -213,6 +218,10 @@ impl Timed {
 
     /// The next thing that happens, if anything is left to happen.
     fn step(&mut self, around: &mut Around) -> bool {
+        let Some(next) = self.queue.next_time() else { return false };
+        if let Some(at) = self.alarm.take_if(|at| *at <= next) {
+            self.queue.push(at, Event::Smmu(psmmu::In::Wake(Wake::PmcgOverflow)));
+        }
         let Some((now, event)) = self.queue.pop() else { return false };
         around.now = now;
         match event {
@@ -241,7 +250,12 @@ impl Timed {
         cx.now = now;
         self.smmu.on(heard, cx);
         for (at, message) in cx.woken.drain(..) {
-            self.queue.push(at, Event::Smmu(message));
+            match message {
+                psmmu::In::Wake(Wake::PmcgOverflow) => {
+                    self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
+                }
+                _ => self.queue.push(at, Event::Smmu(message)),
+            }
         }
         for (at, out) in cx.said.drain(..) {
             let (at, event) = match out {

@@ -132,7 +132,7 @@ impl Console {
                 }
                 return Ok(Some(line));
             }
-            Ok(Heard::Complaint(line)) => self.complaints.push(line),
+            Ok(Heard::Complaint(line)) => self.complain(line, peer),
             // Both of QEMU's outputs are closed: it ends.
             Err(RecvTimeoutError::Disconnected) => return Err(self.ended(GRACE)),
             Err(RecvTimeoutError::Timeout) => {}
@@ -144,6 +144,17 @@ impl Console {
             return Err(Ending::PeerLost(why));
         }
         if Instant::now() >= until { Err(Ending::TimedOut) } else { Ok(None) }
+    }
+
+    /// Tells what QEMU says, once. That it cannot reach a peer which is gone is known, and it says so at every access.
+    fn complain(&mut self, line: String, peer: &mut impl FnMut() -> Option<String>) {
+        if self.complaints.last() == Some(&line) {
+            return;
+        }
+        if peer().is_none() {
+            tracing::warn!("qemu: {line}");
+        }
+        self.complaints.push(line);
     }
 
     /// Reads what the console still says after a panic.
@@ -219,7 +230,6 @@ fn tell(line: &mut Vec<u8>, say: &Sender<Heard>) {
 
 fn complaints(errors: impl Read, say: &Sender<Heard>) {
     for line in BufReader::new(errors).lines().map_while(Result::ok) {
-        tracing::warn!("qemu: {line}");
         let _ = say.send(Heard::Complaint(line));
     }
 }

@@ -43,7 +43,7 @@ pub fn describe(dumped: &[u8], layout: &Layout) -> Result<Vec<u8>, Error> {
         tree.root.add_child(smmu_node(place, phandle, v2m, cmdqv));
         smmu_phandles.push(phandle);
         for group in &place.pmcgs {
-            tree.root.add_child(pmcg_node(group));
+            tree.root.add_child(pmcg_node(group, v2m));
         }
     }
     let pcie = node(&mut tree, PCIE)?;
@@ -142,11 +142,14 @@ fn smmu_node(place: &SmmuPlace, phandle: u32, v2m: u32, cmdqv: Option<u32>) -> D
 }
 
 /// bindings/perf/arm,smmu-v3-pmcg.yaml
-fn pmcg_node(place: &PmcgPlace) -> DeviceTreeNode {
+fn pmcg_node(place: &PmcgPlace, v2m: u32) -> DeviceTreeNode {
     let mut pmu = DeviceTreeNode::new_unchecked(format!("pmu@{:x}", place.pages[0]));
     set(&mut pmu, "compatible", "arm,smmu-v3-pmcg");
     set(&mut pmu, "reg", place.pages.iter().flat_map(|&page| reg(page, PMCG_PAGE)).collect::<Vec<_>>());
     set(&mut pmu, "interrupts", wires(&[place.wire]));
+    if place.msi {
+        set(&mut pmu, "msi-parent", v2m);
+    }
     pmu
 }
 
@@ -202,18 +205,21 @@ mod tests {
 
     #[test]
     fn counter_groups_are_nodes_of_their_own() {
-        let mut platform = platform(2);
-        platform.smmus[1].pmcg = true;
-        let layout = Layout::new(&platform).unwrap();
-        let tree = parse(&describe(&dumped(), &layout).unwrap()).unwrap();
-        let found = tree.root.children().filter(|node| node.name().starts_with("pmu@")).count();
-        assert_eq!(found, 2);
-        for group in &layout.smmus[1].pmcgs {
-            let node = tree.find_node(&format!("/pmu@{:x}", group.pages[0])).unwrap();
-            assert_eq!(text(node, "compatible"), "arm,smmu-v3-pmcg\0");
-            let [zero, one] = group.pages.map(|page| page as u32);
-            assert_eq!(cells(node, "reg").unwrap(), [0, zero, 0, 0x1000, 0, one, 0, 0x1000]);
-            assert_eq!(cells(node, "interrupts").unwrap(), [0, group.wire - 32, 1]);
+        for msi in [false, true] {
+            let mut platform = platform(2);
+            (platform.smmus[1].pmcg, platform.smmus[1].pmcg_msi) = (true, msi);
+            let layout = Layout::new(&platform).unwrap();
+            let tree = parse(&describe(&dumped(), &layout).unwrap()).unwrap();
+            let found = tree.root.children().filter(|node| node.name().starts_with("pmu@")).count();
+            assert_eq!(found, 2);
+            for group in &layout.smmus[1].pmcgs {
+                let node = tree.find_node(&format!("/pmu@{:x}", group.pages[0])).unwrap();
+                assert_eq!(text(node, "compatible"), "arm,smmu-v3-pmcg\0");
+                let [zero, one] = group.pages.map(|page| page as u32);
+                assert_eq!(cells(node, "reg").unwrap(), [0, zero, 0, 0x1000, 0, one, 0, 0x1000]);
+                assert_eq!(cells(node, "interrupts").unwrap(), [0, group.wire - 32, 1]);
+                assert_eq!(cells(node, "msi-parent").ok(), msi.then_some(vec![0x8004]));
+            }
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Smmu {
     pub cmdqv: bool,
     /// Whether it has performance monitors.
     pub pmcg: bool,
+    /// Whether these may interrupt by MSI.
+    pub pmcg_msi: bool,
     /// Whether it may interrupt by MSI (IDR0.MSI); otherwise, and under ACPI, by the wired INTIDs of [`Wires`].
     pub msi: bool,
 }
@@ -141,6 +143,8 @@ pub struct PmcgPlace {
     pub pages: [u64; 2],
     /// Its wired interrupt.
     pub wire: u32,
+    /// Whether it may use MSIs.
+    pub msi: bool,
 }
 
 /// Where an SMMU is.
@@ -193,10 +197,10 @@ impl Layout {
         let pmcg_wires = frame_end - PMCG_WIRED * monitored;
         let msi_end = pmcg_wires - WIRED * platform.smmus.len() as u32;
         let mut pmcg_wires = pmcg_wires..frame_end;
-        let mut groups = |bar: u64| {
+        let mut groups = |bar: u64, msi: bool| {
             let place = |unit: u64, wire: u32| {
                 let page = |n: u64| bar + PMCG_OFFSET + (2 * unit + n) * pmcg::STRIDE;
-                PmcgPlace { pages: [page(0), page(1)], wire }
+                PmcgPlace { pages: [page(0), page(1)], wire, msi }
             };
             (0..)
                 .zip(pmcg_wires.by_ref().take(PMCG_WIRED as usize))
@@ -214,7 +218,7 @@ impl Layout {
                     bar,
                     registers: bar + SMMU_OFFSET,
                     cmdqv: smmu.cmdqv.then_some(bar + CMDQV_OFFSET),
-                    pmcgs: if smmu.pmcg { groups(bar) } else { Vec::new() },
+                    pmcgs: if smmu.pmcg { groups(bar, smmu.pmcg_msi) } else { Vec::new() },
                     wires: Wires { eventq: wire, priq: wire + 1, gerror: wire + 2, cmdqv: wire + 3 },
                     msi: smmu.msi,
                     identifier: u32::from(i),
@@ -342,7 +346,7 @@ pub(super) mod tests {
             ats: false,
         };
         Platform {
-            smmus: vec![Smmu { cmdqv: true, pmcg: false, msi: true }; smmus],
+            smmus: vec![Smmu { cmdqv: true, pmcg: false, pmcg_msi: false, msi: true }; smmus],
             endpoints: (0..2 * smmus.min(2)).map(endpoint).collect(),
             cpus: 2,
             memory_bytes: 1 << 30,
@@ -403,7 +407,7 @@ pub(super) mod tests {
         let end = virt::V2M_BASE + virt::V2M_COUNT;
         let group = |smmu: u32, unit: u64, wire| {
             let base = CARRIERS + u64::from(smmu) * CARRIER_SIZE + 0xa0_0000 + unit * 0x2_0000;
-            (smmu, PmcgPlace { pages: [base, base + 0x1_0000], wire })
+            (smmu, PmcgPlace { pages: [base, base + 0x1_0000], wire, msi: false })
         };
         assert_eq!(
             groups,

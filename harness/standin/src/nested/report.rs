@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use models::record::CommandQueue;
 use serde_json::{Value, json};
+use spec::smmu::Opcode;
 
-use super::guest::Guest;
+use super::guest::{Guest, Vsmmu};
 use super::script::Plan;
 use crate::machine::Machine;
 use crate::platform::Kind;
+use crate::tally::{SmmuTally, Tally};
 
 /// VM exits of a guest while it worked, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,8 +148,8 @@ impl Report {
         self.guests.get_mut(name)?.last_mut()
     }
 
-    /// What is not as it must be; empty if all is well.
-    pub fn problems(&self, plan: &Plan, machine: &Machine) -> Vec<String> {
+    /// What is not as it must be, with what the hardware was seen to do; empty if all is well.
+    pub fn problems(&self, plan: &Plan, machine: &Machine, tally: &Tally) -> Vec<String> {
         let mut out = self.broken.clone();
         if !self.over {
             out.push("the host did not come to its end".to_owned());
@@ -168,6 +171,11 @@ impl Report {
                 }
                 let expected = Expected::of(guest, plan, machine);
                 out.extend(life.problems(&expected).map(|what| format!("{name}: {what}")));
+            }
+            if !guest.is_impossible() {
+                let vsmmus = guest.vsmmus.iter().filter(|vsmmu| vsmmu.passthrough);
+                let said = vsmmus.flat_map(|vsmmu| path_problems(vsmmu, machine, tally));
+                out.extend(said.map(|what| format!("{name}: {what}")));
             }
         }
         for (bdf, verdict, _) in &self.own {
@@ -252,6 +260,42 @@ impl Expected {
             disks: if plan.mib == 0 { 0 } else { disks },
         }
     }
+}
+
+/// Commands that a guest puts into VCMDQs of its own, if it has them. The others Linux and QEMU leave to the SMMU's own queue: with
+/// HYP_OWN=0 a VCMDQ does not take them.
+const OWN: [Opcode; 4] = [Opcode::TLBI_NH_ASID, Opcode::TLBI_NH_VA, Opcode::TLBI_NH_VAA, Opcode::ATC_INV];
+
+/// What the way of a guest's commands was, where it should have been VCMDQs.
+fn path_problems(vsmmu: &Vsmmu, machine: &Machine, tally: &Tally) -> Vec<String> {
+    let endpoints = || vsmmu.endpoints.iter().map(|&e| &machine.platform.endpoints[e]);
+    let mut out = Vec::new();
+    for &psmmu in &vsmmu.psmmus {
+        let (name, tally) = (&machine.platform.smmus[psmmu].name, &tally.smmus[psmmu]);
+        let is_theirs = |sid: &u32| endpoints().any(|e| usize::from(e.smmu) == psmmu && e.sid == *sid);
+        let vintfs: Vec<u8> =
+            tally.vintfs.iter().filter(|(_, v)| v.streams.iter().any(is_theirs)).map(|(v, _)| *v).collect();
+        let is_busy = endpoints().any(|e| usize::from(e.smmu) == psmmu && e.kind == Kind::Nvme);
+        let carried: u64 = OWN.iter().map(|op| carried(tally, &vintfs, *op)).sum();
+        if is_busy && carried == 0 {
+            out.push(format!("its VCMDQs on {name} carried no invalidation"));
+        }
+        for vintf in &vintfs {
+            for op in OWN {
+                if let Some(n) = tally.vintfs[vintf].forwarded.get(&op.0) {
+                    out.push(format!("{n} {op} came to {name} by way of QEMU"));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Commands with this opcode in the VCMDQs of VINTFs.
+fn carried(tally: &SmmuTally, vintfs: &[u8], op: Opcode) -> u64 {
+    let is_theirs =
+        |queue: &CommandQueue| matches!(queue, CommandQueue::Vcmdq { vintf, .. } if vintfs.contains(vintf));
+    tally.commands.iter().filter(|(queue, _)| is_theirs(queue)).filter_map(|(_, by)| by.get(&op.0)).sum()
 }
 
 impl Life {
@@ -356,6 +400,10 @@ impl Boot {
 #[cfg(test)]
 mod test {
     use expect_test::expect;
+    use models::record::Record;
+    use spec::cmdqv::Place;
+    use spec::cmdqv::config::PARAM;
+    use spec::smmu::Command;
 
     use super::*;
     use crate::machine::Size;
@@ -389,11 +437,66 @@ vm0| @qemu 0
         (machine, Plan { guests, mib: 8, lives: 1, boots: 1, append: String::new() })
     }
 
+    /// What the hardware was seen to do: a guest's VINTF on the first pSMMU has a device, and commands are consumed.
+    fn tally(machine: &Machine, commands: &[(CommandQueue, Command)]) -> Tally {
+        let param = PARAM(0x4671);
+        let mut tally = Tally::new(vec![Some(param), Some(param)]);
+        let sid = u64::from(machine.platform.endpoints[0].sid);
+        for (place, value) in
+            [("VINTF1.CONFIG", 7 << 1 | 1), ("VINTF1.SID_REPLACE0", sid), ("VINTF1.SID_MATCH0", 1)]
+        {
+            let offset = place.parse::<Place>().unwrap().offset().unwrap() as u32;
+            tally.record(&Record::CmdqvRegister { smmu: 0, offset, value });
+        }
+        for &(queue, raw) in commands {
+            tally.record(&Record::CommandConsumed { smmu: 0, queue, index: 0, raw, executed: raw });
+        }
+        tally
+    }
+
+    const VCMDQ: CommandQueue = CommandQueue::Vcmdq { queue: 2, vintf: 1, logical: 0 };
+    const TLBI: Command = Command::tlbi_nh_va(1, 7, 0, true);
+    const GOOD: &[(CommandQueue, Command)] = &[(VCMDQ, TLBI), (CommandQueue::Main, Command::tlbi_nh_all(7))];
+
+    #[test]
+    fn the_way_of_commands_matters() {
+        const MAIN: CommandQueue = CommandQueue::Main;
+        const OTHER: CommandQueue = CommandQueue::Vcmdq { queue: 4, vintf: 2, logical: 0 };
+        const SYNC: Command = Command::sync();
+        let carried_nothing = "vm0: its VCMDQs on smmu0 carried no invalidation";
+        let forwarded = "vm0: 1 TLBI_NH_VA came to smmu0 by way of QEMU";
+        /// Commands that are consumed, and the problems that they are.
+        type Row<'a> = (&'a [(CommandQueue, Command)], &'a [&'a str]);
+        let rows: &[Row<'_>] = &[
+            (GOOD, &[]),
+            (&[], &[carried_nothing]),
+            (&[(VCMDQ, SYNC)], &[carried_nothing]),
+            (&[(OTHER, TLBI)], &[carried_nothing]),
+            (&[(MAIN, TLBI)], &[carried_nothing, forwarded]),
+            (&[(VCMDQ, TLBI), (MAIN, TLBI)], &[forwarded]),
+            // The host's own.
+            (&[(VCMDQ, TLBI), (MAIN, Command::tlbi_nh_va(1, 0, 0, true))], &[]),
+        ];
+        for (commands, want) in rows {
+            for (policy, want) in [("passthrough", *want), ("trapped", &[])] {
+                let (machine, plan) = machine(&format!("policy = \"{policy}\"\ndevices = [\"nvme0\"]\n"));
+                let console =
+                    if policy == "trapped" { CONSOLE.replace("cmdqv 1", "cmdqv 0") } else { CONSOLE.into() };
+                let report = Report::read(console.lines());
+                assert_eq!(
+                    report.problems(&plan, &machine, &tally(&machine, commands)),
+                    want,
+                    "{commands:?}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn a_good_run() {
         let (machine, plan) = machine("policy = \"passthrough\"\ndevices = [\"nvme0\"]\n");
         let report = Report::read(CONSOLE.lines());
-        assert_eq!(report.problems(&plan, &machine), [""; 0]);
+        assert_eq!(report.problems(&plan, &machine, &tally(&machine, GOOD)), [""; 0]);
         expect![[r"
             vm0       1 CMDQV; disk 0000:11:00.0 equal; 2750 ms of work with 200 VM exits, 5 of them to QEMU
             host      nvme1: its own, 7 times written and read: equal
@@ -423,7 +526,7 @@ vm0| @qemu 0
         for (from, to, problem) in rows {
             assert!(CONSOLE.contains(from), "{from}");
             let report = Report::read(CONSOLE.replace(from, to).lines());
-            let problems = report.problems(&plan, &machine);
+            let problems = report.problems(&plan, &machine, &tally(&machine, GOOD));
             assert!(problems.iter().any(|p| p.starts_with(problem)), "{from}: {problems:?}");
         }
     }
@@ -435,13 +538,13 @@ vm0| @qemu 0
         let refused = "qemu-system-aarch64: IOMMU_VDEVICE_ALLOC failed: Invalid argument";
         let console = CONSOLE.replace("vm0| UEFI", &format!("vm0| \u{1b}[2J{refused}\nvm0| UEFI"));
         let report = Report::read(console.lines());
-        assert_eq!(report.problems(&plan, &machine), [""; 0]);
+        assert_eq!(report.problems(&plan, &machine, &tally(&machine, &[])), [""; 0]);
         assert!(
             report
                 .text(&machine)
                 .starts_with("vm0       refused: IOMMU_VDEVICE_ALLOC failed: Invalid argument")
         );
-        let accepted = Report::read(CONSOLE.lines()).problems(&plan, &machine);
+        let accepted = Report::read(CONSOLE.lines()).problems(&plan, &machine, &tally(&machine, &[]));
         assert_eq!(accepted, ["vm0: was not refused, though a vSMMU of it spans several pSMMUs"]);
     }
 }

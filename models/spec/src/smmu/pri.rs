@@ -37,6 +37,9 @@ impl PageRequest {
 
 impl fmt::Display for PageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_stop_marker() {
+            return write!(f, "STOP_MARKER sid={:#x} ssid={}", self.sid(), self.ssid());
+        }
         write!(f, "PAGE_REQUEST sid={:#x}", self.sid())?;
         if self.ssv() {
             write!(f, " ssid={}", self.ssid())?;
@@ -72,6 +75,8 @@ mod test {
         let p = p.with_last(true).with_prgindex(5).with_addr(0x1000);
         assert_eq!(p.words(), [0xf000_0003_0000_0100, 0x1005]);
         assert_eq!(p.to_string(), "PAGE_REQUEST sid=0x100 ssid=3 addr=0x1000 prgindex=5 r w last");
-        assert!(!p.is_stop_marker() && p.with_r(false).with_w(false).is_stop_marker());
+        let stop = p.with_r(false).with_w(false);
+        assert!(!p.is_stop_marker() && stop.is_stop_marker());
+        assert_eq!(stop.to_string(), "STOP_MARKER sid=0x100 ssid=3");
     }
 }

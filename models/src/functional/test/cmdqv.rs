@@ -240,7 +240,7 @@ fn faults_of_commands_may_be_those_of_a_vintf() {
     {
         let mut b = bench();
         let mut rings = [Ring::open(&mut b, 3, 10), Ring::open(&mut b, 4, 11)];
-        let which = WhichCommands { which: Which::Nth(1), vintf };
+        let which = WhichCommands { which: Which::Nth(1), vintf, opcode: None };
         b.smmu.set_faults(&PsmmuFaults { drop_tlbi: which, ..Default::default() });
         let tlbi = |page: u64| [Command::tlbi_s2_ipa(VMID, page << 12, true), Command::sync()];
         for page in 1..4 {

@@ -1,5 +1,7 @@
 //! Faults of the environment do the damage that they promise, and no other.
 
+use spec::smmu::GlobalError;
+
 use super::*;
 use crate::psmmu::{PsmmuFaults, Which};
 
@@ -141,4 +143,24 @@ fn a_stalled_engine_goes_on_with_the_next_doorbell() {
     b.smmu.set_faults(&PsmmuFaults::default());
     b.submit(&[Command::sync()]);
     assert_eq!(b.cons(), (6, 0));
+}
+
+/// The boot sequence holds four commands. IHI 0070, 12.3.
+#[test]
+fn service_failure_ends_everything_but_the_registers() {
+    let mut b = broken(PsmmuFaults { fail: Which::Nth(6), ..Default::default() });
+    b.submit(&[Command::sync()]);
+    assert!(b.read_page(1).is_ok(), "not yet");
+    b.submit(&[Command::sync(), Command::sync()]);
+    assert_eq!(b.cons(), (5, 0), "the sixth is not executed, and none after it");
+    assert_eq!(b.read32(GERROR), GlobalError::SFM_ERR.mask() as u32);
+    assert_eq!(b.world.interrupts, [77]);
+    b.write32(GERRORN, GlobalError::SFM_ERR.mask() as u32);
+    for smmuen in [true, false] {
+        if !smmuen {
+            b.write32(CR0, 0);
+        }
+        assert!(b.read_page(1) == Err(ABORTED), "SMMUEN {smmuen}");
+    }
+    assert!(b.events().is_empty());
 }

@@ -1,5 +1,7 @@
 //! Faults of the environment do the damage that they promise, and no other.
 
+use spec::smmu::GlobalError;
+
 use super::*;
 use crate::psmmu::{PsmmuFaults, Which};
 
@@ -61,4 +63,24 @@ fn an_aborted_fetch_and_a_lost_atc_invalidation() {
     let mut b = broken(PsmmuFaults { lose_atc_invalidation: Which::Nth(1), ..Default::default() });
     b.submit(&[Command::atc_inv(STREAM, None, 0, 52), Command::sync()]);
     assert_eq!(b.cons(), (5, 3));
+}
+
+/// The boot sequence holds four commands. IHI 0070, 12.3.
+#[test]
+fn service_failure_ends_everything_but_the_registers() {
+    let mut b = broken(PsmmuFaults { fail: Which::Nth(6), ..Default::default() });
+    b.submit(&[Command::sync()]);
+    assert!(matches!(b.read_page(1), DmaResult::Ok(_)), "not yet");
+    b.submit(&[Command::sync(), Command::sync()]);
+    assert_eq!(b.cons(), (5, 0), "the sixth is not executed, and none after it");
+    assert_eq!(b.read32(GERROR), GlobalError::SFM_ERR.mask() as u32);
+    assert_eq!(b.interrupts, [77]);
+    b.write32(GERRORN, GlobalError::SFM_ERR.mask() as u32);
+    for smmuen in [true, false] {
+        if !smmuen {
+            b.write32(CR0, 0);
+        }
+        assert!(matches!(b.read_page(1), DmaResult::Aborted(_)), "SMMUEN {smmuen}");
+    }
+    assert!(b.events().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use spec::smmu::ecmdq::ECMDQ_CONS;
 use spec::smmu::page0::{
-    CMDQ_BASE, CR0, CR0ACK, CR1, EVENTQ_BASE, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE, STRTAB_BASE,
+    CMDQ_BASE, CR0, CR0ACK, CR1, CR2, EVENTQ_BASE, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE, STRTAB_BASE,
     STRTAB_BASE_CFG,
 };
 use spec::smmu::{Ecmdq, GlobalError, Page0, Page1, Vatos, page1};
@@ -11,7 +11,7 @@ use super::super::atos::Group;
 use super::super::command_queue::QueueRegisters;
 use super::super::control::Control;
 use super::super::lint::{self, Lint, Lints};
-use super::super::ring::Fill;
+use super::super::ring::{Fill, Ring};
 use super::{Output, Place, Registers, WINDOW, whole_fields};
 
 /// The registers before a write.
@@ -24,6 +24,8 @@ pub(super) struct Before {
     gbpa_pending: bool,
     /// The enhanced command queue that is written has stopped.
     stopped: bool,
+    /// The queue whose index is written.
+    fill: Option<(Ring, Fill)>,
 }
 
 impl Registers {
@@ -54,7 +56,34 @@ impl Registers {
             errors: self.active_errors(),
             gbpa_pending: self.page0.get::<GBPA>().update(),
             stopped: matches!(place, Place::Ecmdq(queue, _) if self.ecmdqs[queue].is_stopped()),
+            fill: self.fill_behind(place),
         }
+    }
+
+    /// The queue of the index that software moves there.
+    fn fill_behind(&self, place: Place) -> Option<(Ring, Fill)> {
+        let output = |queue| Some((self.output_ring(queue), self.output_fill(queue)));
+        match place {
+            Place::Zero(Page0::CMDQ_PROD) => {
+                let ring = self.command_ring();
+                Some((ring, ring.fill(self.command_prod(), self.command_cons())))
+            }
+            Place::Ecmdq(queue, Ecmdq::ECMDQ_PROD) => {
+                let file = &self.ecmdqs[queue];
+                Some((file.ring(), file.ring().fill(file.prod(), file.cons())))
+            }
+            Place::One(Page1::EVENTQ_CONS) => output(Output::Event),
+            Place::One(Page1::PRIQ_CONS) => output(Output::Page),
+            _ => None,
+        }
+    }
+
+    /// How many entries an index that was written has added to its queue; none if it was or is beyond all entries.
+    fn added(&self, before: &Before, place: Place) -> Option<i64> {
+        let (old, new) = before.fill.zip(self.fill_behind(place))?;
+        let entries =
+            |(ring, fill): (Ring, Fill)| (fill != Fill::Inconsistent).then(|| i64::from(fill.entries(&ring)));
+        Some(entries(new)? - entries(old)?)
     }
 
     /// What is wrong with a write: what was wanted, what the register is now, and which of its bits exist.
@@ -66,12 +95,14 @@ impl Registers {
         }
         let found = match place {
             Place::Zero(reg) => self.lints_zero(reg, before, wanted, lost),
-            Place::One(reg) => self.lints_one(reg, lost),
+            Place::One(reg) => self.lints_one(reg, before, lost),
             Place::Ecmdq(queue, reg) => self.lints_ecmdq(queue, reg, before, lost),
             Place::Vatos(reg) => self.lints_atos(Group::Virtual, reg == Vatos::VATOS_CTRL, lost),
             Place::ControlPage(..) => Lints::NONE,
         };
-        found.and(Lints::when(wanted & !mask != 0, Lint::ReservedBits))
+        // Linux sets PTM whether or not there is broadcast invalidation.
+        let usual = if place == Place::Zero(Page0::CR2) { CR2(0).with_ptm(true).0 } else { 0 };
+        found.and(Lints::when(wanted & !(mask | usual) != 0, Lint::ReservedBits))
     }
 
     fn lints_zero(&self, reg: Page0, before: &Before, wanted: u64, lost: u64) -> Lints {
@@ -99,7 +130,9 @@ impl Registers {
             Page0::EVENTQ_BASE | Page0::PRIQ_BASE => one(lost != 0, Lint::OutputEnabled),
             Page0::CMDQ_PROD => {
                 let checked = self.enabled().cmdqen() && !self.is_active(GlobalError::CMDQ_ERR);
+                let back = self.added(before, Place::Zero(reg)).is_some_and(|n| n < 0);
                 one(checked && self.commands_inconsistent(), Lint::CommandIndices)
+                    .and(one(checked && back, Lint::CommandsBack))
             }
             Page0::GATOS_CTRL | Page0::GATOS_SID | Page0::GATOS_ADDR => {
                 self.lints_atos(Group::Global, reg == Page0::GATOS_CTRL, lost)
@@ -110,26 +143,28 @@ impl Registers {
         }
     }
 
-    fn lints_one(&self, reg: Page1, lost: u64) -> Lints {
-        match reg {
-            Page1::EVENTQ_PROD | Page1::PRIQ_PROD => Lints::when(lost != 0, Lint::OutputEnabled),
-            Page1::EVENTQ_CONS => Lints::when(
-                self.enabled().eventqen() && self.is_inconsistent(Output::Event),
-                Lint::OutputIndices,
-            ),
-            Page1::PRIQ_CONS => Lints::when(
-                self.enabled().priqen() && self.is_inconsistent(Output::Page),
-                Lint::OutputIndices,
-            ),
-        }
+    fn lints_one(&self, reg: Page1, before: &Before, lost: u64) -> Lints {
+        let back = || self.added(before, Place::One(reg)).is_some_and(|n| n > 0);
+        let (enabled, queue) = match reg {
+            Page1::EVENTQ_PROD | Page1::PRIQ_PROD => return Lints::when(lost != 0, Lint::OutputEnabled),
+            Page1::EVENTQ_CONS => (self.enabled().eventqen(), Output::Event),
+            Page1::PRIQ_CONS => (self.enabled().priqen(), Output::Page),
+        };
+        Lints::from_iter([
+            (enabled && self.is_inconsistent(queue), Lint::OutputIndices),
+            (enabled && back(), Lint::OutputBack),
+        ])
     }
 
     fn lints_ecmdq(&self, queue: usize, reg: Ecmdq, before: &Before, lost: u64) -> Lints {
         let file = &self.ecmdqs[queue];
         if reg == Ecmdq::ECMDQ_PROD && lost == 0 {
             let inconsistent = file.ring().fill(file.prod(), file.cons()) == Fill::Inconsistent;
+            let runs = file.is_wanted() && !file.is_stopped();
+            let back = self.added(before, Place::Ecmdq(queue, reg)).is_some_and(|n| n < 0);
             return Lints::from_iter([
-                (file.is_wanted() && inconsistent && !file.is_stopped(), Lint::EnhancedIndices),
+                (runs && inconsistent, Lint::EnhancedIndices),
+                (runs && file.is_acknowledged() && back, Lint::CommandsBack),
                 (file.is_stopped() && !before.stopped, Lint::EnhancedErrack),
             ]);
         }
@@ -150,12 +185,15 @@ impl Registers {
     fn lints_cr0(&self, before: &Before, wanted: u64, lost: u64) -> Lints {
         let now = self.page0.get::<CR0>();
         let raised = CR0(now.0 & !before.cr0.0);
+        let operating = Group::ALL.iter().any(|&group| self.is_operating(group));
         let mut found = Lints::from_iter([
             (lost & before.cr0_pending != 0, Lint::Cr0Again),
             (self.features.vmw && now.vmw() > 4 && CR0(wanted).vmw() == now.vmw(), Lint::ReservedVmw),
             (raised.cmdqen() && self.commands_inconsistent(), Lint::CommandIndices),
             (raised.eventqen() && self.is_inconsistent(Output::Event), Lint::OutputIndices),
             (raised.priqen() && self.is_inconsistent(Output::Page), Lint::OutputIndices),
+            (raised.smmuen() && self.unknown.contains(&true), Lint::NotInvalidated),
+            (before.cr0.smmuen() && !now.smmuen() && operating, Lint::OperationCut),
         ]);
         let cr1 = self.page0.get::<CR1>();
         if raised.smmuen() {

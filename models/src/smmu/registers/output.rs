@@ -35,10 +35,11 @@ impl Registers {
     /// Whether a queue is enabled: set, and not on its way to clear. SMMUEN=0 disables the PRI queue, too (IHI 0070, 8.2).
     pub fn output_enabled(&self, queue: Output) -> bool {
         let cr0 = CR0(self.get::<CR0>().0 & self.get::<CR0ACK>().0);
-        match queue {
+        let enabled = match queue {
             Output::Event => cr0.eventqen(),
             Output::Page => cr0.priqen() && cr0.smmuen(),
-        }
+        };
+        enabled && !self.failed
     }
     /// Geometry of a queue.
     pub fn output_ring(&self, queue: Output) -> Ring {

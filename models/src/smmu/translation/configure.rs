@@ -6,7 +6,7 @@ use spec::smmu::{Cd, EventNumber, EventRecord, L1Cd, L1Std, Ste};
 use super::super::atos::Answer;
 use super::super::attributes::Overrides;
 use super::super::caches::Caches;
-use super::super::config::{self, ContextPlace};
+use super::super::config::{self, ContextPlace, Unsubstreamed};
 use super::super::config_cache::{Context, Stream};
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
@@ -15,7 +15,7 @@ use super::super::granule::low_mask;
 use super::super::lint::{self, Lint, Lints};
 use super::super::request::RequestKind;
 use super::super::rights::Access;
-use super::super::scope::{Kind, World};
+use super::super::scope::Kind;
 use super::super::step::{AtsAnswer, Outcome, StageIndex, Step};
 use super::{State, Translation, done};
 use crate::bus::{Abort, Data};
@@ -99,12 +99,13 @@ impl Translation {
         let Ok(word) = word else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         let l1 = L1Std([word]);
         let split = control.split().unwrap_or(6);
-        caches.lints.add(lint::of_l1std(l1, split));
+        caches.lints.add(lint::of_l1std(l1, split, &control.features));
         let span = l1.span() as u8;
         let index = u64::from(self.request.sid) & low_mask(split);
         if span == 0 || span > split + 1 || index >> (span - 1) != 0 {
             return self.unknown_stream(control);
         }
+        self.array_bits = span - 1;
         let array = l1.l2ptr() & !low_mask(span + 5);
         self.read_stream(control, State::Ste, array + index * 64)
     }
@@ -113,11 +114,14 @@ impl Translation {
         let Ok(data) = data else { return self.fetch_failed(control, EventNumber::F_STE_FETCH) };
         self.stream = Stream::new(Ste::from_bytes(data.bytes()), &control.features);
         if self.stream.legal {
-            caches.lints.add(lint::of_ste(self.stream.ste, &control.features));
-            let contradicts = caches.config.contradicts(self.request.sid, &self.stream);
-            caches.lints.add(Lints::when(contradicts, Lint::SharedVmid));
+            let ste = self.stream.ste;
+            caches.lints.add(lint::of_ste(ste, &control.features));
+            let beyond = control.split().is_some() && ste.cont() > self.array_bits.into();
+            caches.lints.add(Lints::when(beyond, Lint::SpanReach));
         }
         if self.may_fill {
+            let beside = caches.config.lints_of_stream(self.request.sid, &self.stream, &control.features);
+            caches.lints.add(beside);
             caches.config.insert_stream(self.request.sid, self.stream);
         }
         self.configured(control, caches)
@@ -153,9 +157,8 @@ impl Translation {
             }
             _ => (),
         }
-        if features.attr_perms_ovr && self.lookup().is_none() {
-            self.instcfg = ste.instcfg() as u8;
-            self.access = self.access.overridden(ste.privcfg() as u8, self.instcfg);
+        if self.lookup().is_none() {
+            self.access = self.access.overridden(self.stream.privcfg, self.stream.instcfg);
         }
         self.world = config::world(ste, control);
         self.stage2 = mode & 2 != 0;
@@ -175,24 +178,13 @@ impl Translation {
 
     /// Which context descriptor is in charge; none if stage 1 is bypassed.
     pub(super) fn substream(&self, control: &Control, stage1: bool) -> Result<Option<u32>, Step> {
-        let disabled = || {
-            let event = EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid);
-            Err(self.refuse(control, event))
-        };
-        let bits = config::context_bits(self.stream.ste, &control.features);
         let ssid = self.request.ssid.filter(|_| self.request.kind != RequestKind::AtsTranslated);
-        match ssid {
-            Some(ssid) if !stage1 || bits == 0 || ssid >> bits != 0 => Err(self.bad_substream(control)),
-            Some(0) if self.stream.ste.s1dss() == 2 => disabled(),
-            Some(ssid) => Ok(Some(ssid)),
-            None if !stage1 => Ok(None),
-            None if bits == 0 => Ok(Some(0)),
-            None => match self.stream.ste.s1dss() {
-                1 => Ok(None),
-                2 => Ok(Some(0)),
-                _ => disabled(),
-            },
-        }
+        config::context_index(self.stream.ste, ssid, stage1, &control.features).map_err(|why| match why {
+            Unsubstreamed::Unknown => self.bad_substream(control),
+            Unsubstreamed::Disabled => {
+                self.refuse(control, EventRecord::new(EventNumber::F_STREAM_DISABLED, self.request.sid))
+            }
+        })
     }
 
     pub(super) fn bad_substream(&self, control: &Control) -> Step {
@@ -210,7 +202,7 @@ impl Translation {
             return done(self.identity(features, Overrides::of_stream(self.stream.ste)));
         }
         self.tag.kind = Kind::Ipa;
-        self.consult_main(control, caches)
+        self.consult_main(caches)
     }
 
     pub(super) fn find_context(&mut self, control: &Control, caches: &mut Caches) -> Step {
@@ -220,21 +212,15 @@ impl Translation {
             return self.in_context(control, caches);
         }
         match config::context_place(self.stream.ste, self.index, &control.features) {
-            ContextPlace::Cd(addr) => self.fetch_for(control, caches, Purpose::Cd, addr),
-            ContextPlace::L1Cd(addr) => self.fetch_for(control, caches, Purpose::L1Cd, addr),
+            ContextPlace::Cd(addr) => self.fetch_for(caches, Purpose::Cd, addr),
+            ContextPlace::L1Cd(addr) => self.fetch_for(caches, Purpose::L1Cd, addr),
         }
     }
 
     /// Reads a structure or a stage-1 descriptor, through stage 2 if there is one.
-    pub(super) fn fetch_for(
-        &mut self,
-        control: &Control,
-        caches: &mut Caches,
-        purpose: Purpose,
-        addr: u64,
-    ) -> Step {
+    pub(super) fn fetch_for(&mut self, caches: &mut Caches, purpose: Purpose, addr: u64) -> Step {
         if self.stage2 {
-            return self.ask_stage2(control, caches, purpose, addr);
+            return self.ask_stage2(caches, purpose, addr);
         }
         self.read_for(purpose, addr)
     }
@@ -257,7 +243,7 @@ impl Translation {
         }
         let split = config::context_split(self.stream.ste, features).expect("a level-1 descriptor was read");
         let leaf = l1.l2ptr() & !low_mask(split + 6);
-        self.fetch_for(control, caches, Purpose::Cd, leaf + (u64::from(self.index) & low_mask(split)) * 64)
+        self.fetch_for(caches, Purpose::Cd, leaf + (u64::from(self.index) & low_mask(split)) * 64)
     }
 
     pub(super) fn cd(&mut self, control: &Control, caches: &mut Caches, data: &Result<Data, Abort>) -> Step {
@@ -268,6 +254,7 @@ impl Translation {
             caches.lints.add(lint::of_cd(cd, self.world, &control.features));
         }
         if self.may_fill {
+            caches.lints.add(caches.config.lints_of_context(self.request.sid, self.index, &self.context));
             caches.config.insert_context(self.request.sid, self.index, self.context);
         }
         self.in_context(control, caches)
@@ -275,16 +262,11 @@ impl Translation {
 
     /// Which half of the virtual addresses is used.
     pub(super) const fn upper(&self) -> bool {
-        !matches!(self.world, World::El2) && self.request.addr >> 55 & 1 != 0
-    }
-
-    pub(super) const fn top_byte_ignored(&self) -> bool {
-        if self.upper() { self.context.cd.tbi1() } else { self.context.cd.tbi0() }
+        self.world.upper(self.request.addr)
     }
 
     pub(super) const fn e0pd(&self, features: &Features) -> bool {
-        let field = if self.upper() { self.context.cd.e0pd1() } else { self.context.cd.e0pd0() };
-        features.e0pd && field && !matches!(self.world, World::El2)
+        self.context.e0pd(self.upper(), self.world, features)
     }
 
     /// The CD is here.
@@ -292,19 +274,13 @@ impl Translation {
         if !self.context.legal {
             return self.refuse(control, self.about(EventNumber::C_BAD_CD));
         }
-        let (cd, upper) = (self.context.cd, self.upper());
+        let upper = self.upper();
         self.one.tables = self.context.halves[usize::from(upper)];
-        let size = if upper { cd.t1sz() } else { cd.t0sz() };
-        let addr = self.request.addr;
-        // Sign extension from bit 55 puts the half's own bits where an ignored top byte was.
-        let addr = if self.top_byte_ignored() { ((addr << 8) as i64 >> 8) as u64 } else { addr };
-        let above = addr as i64 >> (64 - size).min(63);
-        if above != if upper { -1 } else { 0 } || self.e0pd(&control.features) && !self.access.privileged {
+        let spanned = self.context.spans(self.request.addr, upper);
+        if !spanned || self.e0pd(&control.features) && !self.access.privileged {
             return self.fault1(EventNumber::F_TRANSLATION);
         }
-        let tagged = self.world != World::El2;
-        self.tag.asid = if tagged { cd.asid() as u16 } else { 0 };
-        self.tag.aset = tagged && cd.aset();
-        self.consult_main(control, caches)
+        self.tag = self.context.tag(self.tag);
+        self.consult_main(caches)
     }
 }

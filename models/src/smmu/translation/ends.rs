@@ -8,60 +8,42 @@ use super::super::attributes::Overrides;
 use super::super::caches::Caches;
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage, at_stage, with_access};
-use super::super::features::Features;
 use super::super::granule::low_mask;
 use super::super::micro_tlb::MicroEntry;
 use super::super::request::RequestKind;
 use super::super::rights::Rights;
-use super::super::scope::{Kind, TAG_BITS};
+use super::super::scope::Kind;
 use super::super::step::{AtsAnswer, Outcome, Step};
 use super::super::tlb::Entry;
 use super::{Translation, done};
 use crate::dma::Grant;
 
 impl Translation {
-    pub(super) fn complete(&mut self, control: &Control, caches: &mut Caches, entry: &Entry) -> Step {
+    pub(super) fn complete(&mut self, caches: &mut Caches, entry: &Entry) -> Step {
         if self.may_fill {
             if caches.main.keeps() {
                 caches.main.insert(*entry);
             }
-            self.fill_micro(control, caches, entry);
+            self.fill_micro(caches, entry);
         }
-        self.finish(control, entry, false, self.may_fill)
+        self.finish(entry, false, self.may_fill)
     }
 
-    pub(super) fn fill_micro(&self, control: &Control, caches: &mut Caches, entry: &Entry) {
+    pub(super) fn fill_micro(&self, caches: &mut Caches, entry: &Entry) {
         if !self.may_fill || self.request.kind != RequestKind::Ordinary || !caches.micro.keeps() {
             return;
         }
-        let ignored = entry.tag.kind == Kind::Va && self.top_byte_ignored();
-        let perms = control.features.attr_perms_ovr;
-        let (overrides, incoming) = (self.overrides(&control.features), self.request.attributes);
-        caches.micro.insert(MicroEntry {
-            sid: self.request.sid,
-            ssid: self.request.ssid,
-            context: self.index,
-            upper: self.request.addr & !low_mask(entry.bits),
-            mask: low_mask(if ignored { TAG_BITS } else { 64 }) & !low_mask(entry.bits),
-            privcfg: if perms { self.stream.ste.privcfg() as u8 } else { 0 },
-            instcfg: if perms { self.stream.ste.instcfg() as u8 } else { 0 },
-            overrides,
-            attributes: [incoming, entry.attributes.output(overrides.of(incoming))],
-            entry: *entry,
-        });
+        let ignored = entry.tag.kind == Kind::Va && self.context.top_byte_ignored(self.upper());
+        caches.micro.insert(MicroEntry::new(&self.request, &self.stream, self.index, ignored, *entry));
     }
 
     /// What the stream makes of the memory attributes of this transaction.
-    fn overrides(&self, features: &Features) -> Overrides {
+    fn overrides(&self) -> Overrides {
         let translated = self.request.kind == RequestKind::AtsTranslated;
-        if features.attr_types_ovr && !translated {
-            Overrides::of_stream(self.stream.ste)
-        } else {
-            Overrides::NONE
-        }
+        if translated { Overrides::NONE } else { self.stream.overrides }
     }
 
-    pub(super) fn finish(&self, control: &Control, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
+    pub(super) fn finish(&self, entry: &Entry, tlb_hit: bool, filled: bool) -> Step {
         let (rights, privileged) = (entry.rights, self.access.privileged);
         let size_log2 = entry.bits;
         if self.lookup().is_some() {
@@ -74,8 +56,7 @@ impl Translation {
             let answer = AtsAnswer::Translation(Grant { pa, size_log2, ..self.grant(rights) });
             return done(Outcome::Ats { answer, event: None });
         }
-        let attributes =
-            entry.attributes.output(self.overrides(&control.features).of(self.request.attributes));
+        let attributes = entry.attributes.output(self.overrides().of(self.request.attributes));
         done(Outcome::Translated {
             pa: entry.translate(self.request.addr),
             size_log2,

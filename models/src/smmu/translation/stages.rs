@@ -20,9 +20,9 @@ use crate::bus::{Abort, PhysAddr};
 use crate::dma::Grant;
 
 impl Translation {
-    pub(super) fn consult_main(&mut self, control: &Control, caches: &mut Caches) -> Step {
+    pub(super) fn consult_main(&mut self, caches: &mut Caches) -> Step {
         if self.at_once {
-            return self.main(control, caches);
+            return self.main(caches);
         }
         self.state = State::Main;
         Step::Lookup(Unit::MainTlb)
@@ -65,7 +65,7 @@ impl Translation {
     /// The permissions of a translation completion (IHI 0070, 13.7.1).
     pub(super) fn grant(&self, rights: Rights) -> Grant {
         let p = self.access.privileged;
-        let (read, execute) = match self.instcfg {
+        let (read, execute) = match self.stream.instcfg {
             2 => (rights.read(p), rights.read(p)),
             3 => (rights.execute(p), rights.execute(p)),
             _ => (rights.read(p), rights.read(p) && rights.execute(p)),
@@ -77,41 +77,46 @@ impl Translation {
         Grant { read, write, execute: instruction && execute, privileged, ..Grant::default() }
     }
 
-    pub(super) fn main(&mut self, control: &Control, caches: &mut Caches) -> Step {
-        let addr = self.request.addr;
+    pub(super) fn main(&mut self, caches: &mut Caches) -> Step {
         // An entry that does not suffice is walked again: the fault needs to know the stage.
-        let found = caches.main.lookup(&self.tag, addr).copied();
+        let found = caches.main.lookup(&self.tag, self.request.addr).copied();
         let found = found.filter(|e| self.is_enough(e) && !self.split() && !self.ends_between());
         if let Some(entry) = caches.stats.main.count(found) {
-            self.fill_micro(control, caches, &entry);
-            return self.finish(control, &entry, true, false);
+            self.fill_micro(caches, &entry);
+            return self.finish(&entry, true, false);
         }
+        self.beyond_main(caches)
+    }
+
+    /// The main TLB does not know enough.
+    pub(in crate::smmu) fn beyond_main(&mut self, caches: &mut Caches) -> Step {
+        let addr = self.request.addr;
         if self.tag.kind == Kind::Ipa {
-            return self.ask_stage2(control, caches, Purpose::Input, addr);
+            return self.ask_stage2(caches, Purpose::Input, addr);
         }
         if config::walks_disabled(self.context.cd, self.upper(), self.world) {
             return self.fault1(EventNumber::F_TRANSLATION);
         }
         if self.one.tables.level == 3 {
             self.one.restart();
-            return self.read1(control, caches);
+            return self.read1(caches);
         }
         self.one.level = 2;
-        self.seek1(control, caches)
+        self.seek1(caches)
     }
 
     /// Looks for a table descriptor of stage 1 at the present level.
     #[inline]
-    fn seek1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+    fn seek1(&mut self, caches: &mut Caches) -> Step {
         if self.at_once {
             self.missed = true;
-            return self.probe1(control, caches);
+            return self.probe1(caches);
         }
         self.state = State::Probe1;
         Step::Lookup(Unit::WalkCache { stage: StageIndex::One, level: self.one.level })
     }
 
-    pub(super) fn probe1(&mut self, control: &Control, caches: &mut Caches) -> Step {
+    pub(super) fn probe1(&mut self, caches: &mut Caches) -> Step {
         loop {
             let (level, addr) = (self.one.level, self.request.addr);
             let found = caches.walk.lookup(&self.tag, self.one.tables.granule, level, addr);
@@ -122,16 +127,16 @@ impl Translation {
                     if self.at_once {
                         continue;
                     }
-                    return self.seek1(control, caches);
+                    return self.seek1(caches);
                 }
                 None => self.one.restart(),
             }
-            return self.read1(control, caches);
+            return self.read1(caches);
         }
     }
 
-    pub(super) fn read1(&mut self, control: &Control, caches: &mut Caches) -> Step {
-        self.fetch_for(control, caches, Purpose::Table, self.one.descriptor(self.request.addr))
+    pub(super) fn read1(&mut self, caches: &mut Caches) -> Step {
+        self.fetch_for(caches, Purpose::Table, self.one.descriptor(self.request.addr))
     }
 
     pub(super) fn descriptor1(
@@ -146,7 +151,7 @@ impl Translation {
             Descriptor::AddressSize => self.fault1(EventNumber::F_ADDR_SIZE),
             Descriptor::Table { next, table } => {
                 self.descend(caches, StageIndex::One, next, table);
-                self.read1(control, caches)
+                self.read1(caches)
             }
             Descriptor::Leaf { output, raw } => self.at_leaf1(control, caches, output, Leaf1([raw])),
         }
@@ -178,7 +183,7 @@ impl Translation {
             self.updates[0] = Update::of(raw.0[0], leaf.0[0], &self.one.tables);
             // The word that was read is where the outstanding access went.
             return match self.stage2 {
-                true => self.ask_stage2(control, caches, Purpose::Update, self.one.descriptor(addr)),
+                true => self.ask_stage2(caches, Purpose::Update, self.one.descriptor(addr)),
                 false => self.compare_swap(StageIndex::One, self.fetch),
             };
         }
@@ -190,13 +195,13 @@ impl Translation {
         let attributes = LeafAttributes::Stage1(Attributes::stage1(raw, cd.mair()));
         self.leaf1 = Entry { global: el2 || !raw.ng(), rights, once_dirty, attributes, ..leaf };
         if self.ends_between() {
-            return self.finish(control, &self.leaf1, false, false);
+            return self.finish(&self.leaf1, false, false);
         }
         if self.stage2 {
-            return self.ask_stage2(control, caches, Purpose::Input, self.leaf1.translate(addr));
+            return self.ask_stage2(caches, Purpose::Input, self.leaf1.translate(addr));
         }
         let entry = self.leaf1;
-        self.complete(control, caches, &entry)
+        self.complete(caches, &entry)
     }
 
     /// Changes the descriptor that a walk stands at.
@@ -290,13 +295,7 @@ impl Translation {
         }
     }
 
-    pub(super) fn ask_stage2(
-        &mut self,
-        control: &Control,
-        caches: &mut Caches,
-        purpose: Purpose,
-        ipa: u64,
-    ) -> Step {
+    pub(super) fn ask_stage2(&mut self, caches: &mut Caches, purpose: Purpose, ipa: u64) -> Step {
         self.purpose = purpose;
         self.ipa = ipa;
         if ipa >> self.two.tables.input_bits != 0 {
@@ -307,18 +306,18 @@ impl Translation {
         }
         if self.at_once {
             self.missed = true;
-            return self.ipa_cache(control, caches);
+            return self.ipa_cache(caches);
         }
         self.state = State::Ipa;
         Step::Lookup(Unit::IpaCache)
     }
 
-    pub(super) fn ipa_cache(&mut self, control: &Control, caches: &mut Caches) -> Step {
+    pub(super) fn ipa_cache(&mut self, caches: &mut Caches) -> Step {
         let found = caches.ipa.lookup(&self.tag2(), self.ipa).copied();
         let found =
             found.filter(|e| self.suffices2(e) && (self.purpose != Purpose::Input || self.is_enough(e)));
         match caches.stats.ipa.count(found) {
-            Some(entry) => self.after_stage2(control, caches, entry),
+            Some(entry) => self.after_stage2(caches, entry),
             None => self.walk2(caches),
         }
     }
@@ -449,13 +448,13 @@ impl Translation {
         if self.may_fill && self.tag.kind == Kind::Va && caches.ipa.keeps() {
             caches.ipa.insert(entry);
         }
-        self.after_stage2(control, caches, entry)
+        self.after_stage2(caches, entry)
     }
 
-    pub(super) fn after_stage2(&mut self, control: &Control, caches: &mut Caches, entry: Entry) -> Step {
+    pub(super) fn after_stage2(&mut self, caches: &mut Caches, entry: Entry) -> Step {
         let pa = entry.translate(self.ipa);
         match self.purpose {
-            Purpose::Input if self.tag.kind == Kind::Ipa => self.complete(control, caches, &entry),
+            Purpose::Input if self.tag.kind == Kind::Ipa => self.complete(caches, &entry),
             Purpose::Input => {
                 let (one, addr) = (self.leaf1, self.request.addr);
                 let bits = one.bits.min(entry.bits);
@@ -471,9 +470,9 @@ impl Translation {
                 if self.split() && entry.rights != entry.once_dirty {
                     // The answer promises what only a later access may have: this is no translation to keep.
                     let promised = Entry { rights: one.rights.and(entry.once_dirty), ..combined };
-                    return self.finish(control, &promised, false, false);
+                    return self.finish(&promised, false, false);
                 }
-                self.complete(control, caches, &combined)
+                self.complete(caches, &combined)
             }
             purpose => {
                 self.under = entry.attributes;

@@ -42,6 +42,7 @@ pub(super) fn world() -> World {
             sids: vec![PHYSICAL as u32],
             canwbs: true,
             ats: false,
+            pasid_bits: 0,
         };
         let host = Host::boot(&cpu, &[node], &[device], &pages, &journal).await.expect("the host boots");
         let memory = host.user_memory(32 << 20, 2 << 20, true).unwrap();

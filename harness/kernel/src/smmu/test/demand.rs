@@ -1,6 +1,6 @@
 //! Page requests of devices, and the driver's answers.
 
-use models::dma::PageAnswer::{self, Failure, Success};
+use models::dma::PageAnswer::{self, Invalid, Success};
 use spec::smmu::PageRequest;
 
 use super::*;
@@ -20,8 +20,11 @@ fn paging(interrupt: Time) -> (Bench, Arc<Driver>, Arc<Domain>) {
     let pa = Bench::free_memory();
     for (iova, len, prot) in [(IOVA, 3 * PAGE, Prot::READ_WRITE), (IOVA + 3 * PAGE, PAGE, Prot::READ)] {
         let range = DemandRange { domain: Arc::clone(&domain), iova, pa: pa + (iova - IOVA), len, prot };
-        driver.map_on_demand(SID, range);
+        driver.map_on_demand(SID, None, range);
     }
+    let other =
+        DemandRange { domain: Arc::clone(&domain), iova: IOVA, pa, len: PAGE, prot: Prot::READ_WRITE };
+    driver.map_on_demand(SID, Some(4), other);
     (bench, driver, domain)
 }
 
@@ -42,15 +45,24 @@ fn requests_are_served_from_their_ranges() {
         ("one page", &[request(1)], &[Success], 1),
         ("twice", &[request(1), request(1)], &[Success, Success], 1),
         ("read-only page", &[request(3)], &[Success], 1),
-        ("write to it", &[request(3).with_w(true)], &[Failure], 0),
-        ("below", &[request(u64::MAX)], &[Failure], 0),
-        ("beyond", &[request(4)], &[Failure], 0),
-        ("another stream", &[request(0).with_sid(7)], &[Failure], 0),
-        ("with PASID", &[pasid], &[Failure], 0),
+        ("write to it", &[request(3).with_w(true)], &[Invalid], 0),
+        ("below", &[request(u64::MAX)], &[Invalid], 0),
+        ("beyond", &[request(4)], &[Invalid], 0),
+        ("another stream", &[request(0).with_sid(7)], &[Invalid], 0),
+        ("with PASID", &[pasid.with_ssid(4)], &[Success], 1),
+        ("with another PASID", &[pasid], &[Invalid], 0),
+        ("beyond what that PASID has", &[request(1).with_ssv(true).with_ssid(4)], &[Invalid], 0),
         ("stop marker", &[pasid.with_r(false)], &[], 0),
+        ("stop marker amid a group", &[not_last(4), pasid.with_r(false), request(2)], &[Invalid], 1),
+        (
+            "two groups, one in the other",
+            &[not_last(4), request(1).with_prgindex(6), request(2)],
+            &[Success, Invalid],
+            2,
+        ),
         ("a group", &[not_last(0), not_last(1), request(2)], &[Success], 3),
-        ("a group with a bad one", &[not_last(0), not_last(4), request(2)], &[Failure], 2),
-        ("the group after that", &[not_last(4), request(2), request(1)], &[Failure, Success], 2),
+        ("a group with a bad one", &[not_last(0), not_last(4), request(2)], &[Invalid], 2),
+        ("the group after that", &[not_last(4), request(2), request(1)], &[Invalid, Success], 2),
     ];
     for (name, requests, want, mapped) in rows {
         let (mut bench, _, domain) = paging(Time::ns(500));
@@ -66,10 +78,10 @@ fn what_is_withdrawn_is_not_given() {
     let (mut bench, driver, domain) = paging(Time::ns(500));
     bench.page_request(request(0));
     assert_eq!(domain.lookup(IOVA), Some(Bench::free_memory()));
-    bench.run(0, |cpu| async move { driver.withdraw(&cpu, SID, IOVA).await });
+    bench.run(0, |cpu| async move { driver.withdraw(&cpu, SID, None, IOVA).await });
     bench.page_request(request(1));
     bench.page_request(request(3));
-    assert_eq!(answers(&mut bench), [Success, Failure, Success], "the other range stays");
+    assert_eq!(answers(&mut bench), [Success, Invalid, Success], "the other range stays");
     assert!(domain.lookup(IOVA).is_some(), "what is mapped stays");
 }
 
@@ -84,5 +96,18 @@ fn the_queue_works_on_after_an_overflow() {
         bench.records.iter().filter(|(_, r)| matches!(r, Record::PageRequestDropped { .. })).count();
     assert_eq!(dropped, 4);
     bench.page_request(request(4));
-    assert_eq!(answers(&mut bench), [Failure], "software has seen it");
+    assert_eq!(answers(&mut bench), [Invalid], "software has seen it");
+}
+
+/// The last request of a group with a bad one is lost, and its index is given to another group then.
+#[test]
+fn a_group_that_an_overflow_cuts_short_is_forgotten() {
+    let (mut bench, _, _) = paging(Time::us(100));
+    let others = (0..7).map(|n| request(0).with_prgindex(n + 10));
+    let cut = [request(4).with_last(false)].into_iter().chain(others).chain([request(1)]);
+    cut.for_each(|request| bench.send_page_request(request));
+    bench.settle();
+    assert_eq!(answers(&mut bench), [Success; 8], "the one that was cut short by the SMMU itself");
+    bench.page_request(request(2));
+    assert_eq!(answers(&mut bench), [Success], "nothing is wrong with this one");
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use models::cmdqv::knobs::RepeatInvalidations;
 use models::psmmu::PsmmuConfig;
 use oracle::Platform;
 use oracle::witness::{Owner, Smmu, Stream};
@@ -45,6 +46,8 @@ pub struct SmmuFact {
     pub page_line: Option<u32>,
     /// Value of its CMDQV's PARAM, if it has one.
     pub cmdqv: Option<u64>,
+    /// It loses invalidations that are not issued twice.
+    pub repeats: bool,
 }
 
 impl SmmuFact {
@@ -60,6 +63,10 @@ impl SmmuFact {
             event_line: config.lines.eventq,
             page_line: config.lines.priq,
             cmdqv: config.cmdqv.as_ref().map(|(_, cmdqv)| cmdqv.param().0),
+            repeats: config
+                .cmdqv
+                .as_ref()
+                .is_some_and(|(_, cmdqv)| cmdqv.knobs.repeat_invalidations == RepeatInvalidations::On),
         }
     }
 }
@@ -115,6 +122,7 @@ impl Facts {
             idr1: IDR1(s.idr1),
             idr3: IDR3(s.idr3),
             idr5: IDR5(s.idr5),
+            repeats: s.repeats,
         };
         let stream = |s: StreamFact| Stream { smmu: s.smmu, sid: s.sid, name: s.name, owner: 0 };
         let mut vsmmus = self.vsmmus;

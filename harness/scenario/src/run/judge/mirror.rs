@@ -20,6 +20,8 @@ pub(super) struct Mirror {
     pub(super) page1: RegFile<Page1>,
     /// GBPA as it acts on traffic.
     gbpa: GBPA,
+    /// Service Failure Mode.
+    failed: bool,
     ring: Ring,
     pub(super) cmdqv: Option<Cmdqv>,
     event_line: Option<u32>,
@@ -56,6 +58,7 @@ impl Mirror {
         }
         Self {
             gbpa: page0.get(),
+            failed: false,
             page0,
             page1: RegFile::reset(),
             ring: Ring::default(),
@@ -77,12 +80,13 @@ impl Mirror {
             irq_ctrl: ctrl,
             strtab_base: self.page0.get(),
             strtab_base_cfg: self.page0.get(),
+            failed: self.failed,
         }
     }
 
     /// A queue that is on its way to either state is not used.
     fn records_events(&self) -> bool {
-        self.page0.get::<CR0>().eventqen() && self.page0.get::<CR0ACK>().eventqen()
+        !self.failed && self.page0.get::<CR0>().eventqen() && self.page0.get::<CR0ACK>().eventqen()
     }
 
     /// log2 of the largest command queue.
@@ -167,7 +171,7 @@ impl Mirror {
         self.page1.get::<EVENTQ_PROD>().ovflg() != self.page1.get::<EVENTQ_CONS>().ovackflg()
     }
 
-    fn is_active(&self, error: GlobalError) -> bool {
+    pub(super) fn is_active(&self, error: GlobalError) -> bool {
         (self.page0.get::<GERROR>().0 ^ self.page0.get::<GERRORN>().0) & error.mask() != 0
     }
 
@@ -175,6 +179,7 @@ impl Mirror {
     pub(super) fn failed(&mut self, error: GlobalError) {
         let gerror: GERROR = self.page0.get();
         self.page0.set(GERROR(gerror.0 ^ error.mask()));
+        self.failed |= error == GlobalError::SFM_ERR;
     }
 
     /// Whether an interrupt of this SMMU is that of its Event queue.

@@ -129,6 +129,7 @@ fn facts() -> Facts {
         page_line: Some(LINE + 2),
         cmdqv: Some(0x4671),
         version2: name == "pair",
+        repeats: false,
     };
     let stream = |sid, name: &str| StreamFact { smmu: 0, sid, name: name.to_owned() };
     Facts {
@@ -197,6 +198,8 @@ fn registers_hold_when_acknowledged() {
             vec![abort(true), ack(Page0::GBPA, GBPA(0).with_abort(true).0), aborted(5, None)],
             vec![],
         ),
+        ("service failure", vec![failed(GlobalError::SFM_ERR), aborted(5, None)], vec![]),
+        ("nothing passes then", vec![failed(GlobalError::SFM_ERR), pass()], breach()),
     ]);
 }
 
@@ -257,6 +260,15 @@ fn page_interrupts() {
         let request = PageRequest::default().with_sid(PLAIN.into()).with_r(true).with_last(last);
         rec(Record::PageRequestWritten { smmu: 0, request })
     };
+    let dropped = |last| {
+        let request = PageRequest::default().with_sid(PLAIN.into()).with_r(true).with_last(last);
+        rec(Record::PageRequestDropped { smmu: 0, request })
+    };
+    let paging = || {
+        let cr0 = ENABLED.with_priqen(true).0;
+        vec![reg(Page0::CR0, cr0), ack(Page0::CR0ACK, cr0)]
+    };
+    let overflowing = |steps: Steps| all([with(vec![last_only()]), paging(), steps]);
     let message = |addr| {
         vec![reg(Page0::PRIQ_IRQ_CFG0, PRIQ_IRQ_CFG0(0).with_addr(addr).0), reg(Page0::PRIQ_IRQ_CFG1, 78)]
     };
@@ -273,6 +285,21 @@ fn page_interrupts() {
         ("caught up", with(vec![asked(true), line(), drained(1), asked(true)]), lost()),
         ("not the last of its group", with(vec![last_only(), asked(false)]), vec![]),
         ("the last of its group", with(vec![last_only(), asked(false), asked(true)]), lost()),
+        ("the last of a group is dropped", overflowing(vec![dropped(false), dropped(true)]), lost()),
+        ("dropped and said so", overflowing(vec![dropped(true), line()]), vec![]),
+        ("not the last of a group is dropped", overflowing(vec![dropped(false)]), vec![]),
+        ("dropped without LO", all([with(vec![]), paging(), vec![dropped(true)]]), vec![]),
+        ("dropped by a queue that is off", with(vec![last_only(), dropped(true)]), vec![]),
+        (
+            "dropped by a queue that has failed",
+            overflowing(vec![failed(GlobalError::PRIQ_ABT_ERR), dropped(true)]),
+            vec![],
+        ),
+        (
+            "a write that fails before the overflow shows",
+            overflowing(vec![dropped(true), failed(GlobalError::PRIQ_ABT_ERR)]),
+            vec![],
+        ),
         ("message", all([message(0x8000), with(vec![asked(true), raised(78)])]), vec![]),
         ("wire instead of message", all([message(0x8000), with(vec![asked(true), line()])]), lost()),
         (

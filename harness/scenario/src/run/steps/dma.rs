@@ -52,7 +52,8 @@ async fn map_host(
     len: u64,
     prot: Prot,
 ) -> Result<Result<DmaRange, Errno>, String> {
-    let dma = host_dma(world, cpu, a.endpoint).await?;
+    let pasid = a.pasid.map(|pasid| pasid as u32);
+    let dma = host_dma(world, cpu, a.endpoint, pasid).await?;
     Ok(async {
         let pa = world.host.pages.alloc(len)?;
         fill(cpu, pa, len).await;
@@ -64,27 +65,34 @@ async fn map_host(
             let range = |domain| DemandRange { domain, iova, pa, len, prot };
             let HostDomain::Smmu(domain) = &dma.domain else { return Err(Errno::EOPNOTSUPP) };
             for &sid in &world.scenario.endpoints[a.endpoint.0].streams {
-                domain.driver().map_on_demand(sid, range(Arc::clone(domain)));
+                domain.driver().map_on_demand(sid, pasid, range(Arc::clone(domain)));
             }
         } else {
             dma.domain.map(cpu, iova, pa, len, prot).await?;
         }
         let actor = Actor::Host;
         let chosen = a.iova.is_none();
-        Ok(DmaRange { actor, endpoint: a.endpoint, iova, pa, owner_addr: pa, len, guest: None, chosen })
+        let (endpoint, owner_addr) = (a.endpoint, pa);
+        Ok(DmaRange { actor, endpoint, pasid, iova, pa, owner_addr, len, guest: None, chosen })
     }
     .await)
 }
 
-/// The host's address space for an endpoint; the first use makes it and attaches the endpoint.
+/// The host's address space for an endpoint, or for a PASID of it; the first use makes it and attaches the endpoint.
 pub(in crate::run) async fn host_dma(
     world: &Arc<World>,
     cpu: &Cpu,
     endpoint: EndpointId,
+    pasid: Option<u32>,
 ) -> Result<HostDma, String> {
     let name = &world.scenario.endpoints[endpoint.0].name;
+    if pasid.is_some() {
+        // PASIDs are those of a stream that has a table of CDs.
+        Box::pin(host_dma(world, cpu, endpoint, None)).await?;
+    }
+    let key = (endpoint, pasid);
     loop {
-        match world.host_dma.lock().entry(endpoint) {
+        match world.host_dma.lock().entry(key) {
             Entry::Occupied(entry) => {
                 if let Some(dma) = entry.get() {
                     return Ok(dma.clone());
@@ -100,28 +108,37 @@ pub(in crate::run) async fn host_dma(
     let made = if world.bound.lock().keys().any(|(_, bound)| *bound == endpoint) {
         Err(format!("`{name}` is bound to an iommufd context: the kernel's driver does not have it"))
     } else {
-        let made = attach_host(world, cpu, endpoint).await;
+        let made = attach_host(world, cpu, endpoint, pasid).await;
         made.map_err(|errno| format!("the host's driver cannot attach `{name}`: -{errno}"))
     };
     let mut all = world.host_dma.lock();
     match &made {
-        Ok(dma) => all.insert(endpoint, Some(dma.clone())),
-        Err(_) => all.remove(&endpoint).flatten().map(Some),
+        Ok(dma) => all.insert(key, Some(dma.clone())),
+        Err(_) => all.remove(&key).flatten().map(Some),
     };
     made
 }
 
-async fn attach_host(world: &World, cpu: &Cpu, endpoint: EndpointId) -> Result<HostDma, Errno> {
+async fn attach_host(
+    world: &World,
+    cpu: &Cpu,
+    endpoint: EndpointId,
+    pasid: Option<u32>,
+) -> Result<HostDma, Errno> {
     let endpoint = &world.scenario.endpoints[endpoint.0];
     let domain = match endpoint.behind {
         Behind::Psmmu(p) => {
             let driver = &world.host.smmus[p.0].driver;
             let domain = Arc::new(Domain::new(cpu, driver, DomainKind::Stage1).await?);
             for &sid in &endpoint.streams {
-                driver.attach(cpu, sid, &domain).await?;
+                match pasid {
+                    Some(pasid) => driver.attach_pasid(cpu, sid, pasid, &domain).await?,
+                    None => driver.attach(cpu, sid, &domain).await?,
+                }
             }
             HostDomain::Smmu(domain)
         }
+        Behind::Pair(_) if pasid.is_some() => return Err(Errno::EOPNOTSUPP),
         Behind::Pair(p) => {
             let driver = &world.pairs[p.0];
             let domain = Arc::new(driver.create_domain(cpu).await?);
@@ -164,6 +181,7 @@ async fn map_guest(
         Ok(DmaRange {
             actor: Actor::Vm(crate::names::VmId(vm)),
             endpoint: a.endpoint,
+            pasid: None,
             iova: mapping.iova,
             pa: pieces[0].0,
             owner_addr: gpa,
@@ -194,10 +212,10 @@ pub(super) async fn unmap(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::
     }
     let result = match range.actor {
         Actor::Host => {
-            let dma = host_dma(world, cpu, range.endpoint).await?;
+            let dma = host_dma(world, cpu, range.endpoint, range.pasid).await?;
             if let HostDomain::Smmu(domain) = &dma.domain {
                 for &sid in &world.scenario.endpoints[range.endpoint.0].streams {
-                    domain.driver().withdraw(cpu, sid, range.iova).await;
+                    domain.driver().withdraw(cpu, sid, range.pasid, range.iova).await;
                 }
             }
             let result = if a.invalidate {
@@ -299,9 +317,10 @@ impl Landing {
 }
 
 pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dma) -> Seen {
-    let base = match (a.iova, a.mapping) {
+    let range = a.mapping.map(|reference| mapping(world, reference)).transpose()?.map(|(range, _)| range);
+    let base = match (a.iova, &range) {
         (Some(iova), _) => iova.0,
-        (None, Some(reference)) => mapping(world, reference)?.0.iova,
+        (None, Some(range)) => range.iova,
         (None, None) => return Err("neither `iova` nor `mapping`".to_owned()),
     };
     let write = a.direction == Direction::Write;
@@ -315,10 +334,11 @@ pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dm
     let job = Job {
         write,
         iova: base.wrapping_add(a.offset.0),
-        ssid: a.pasid.map(|pasid| pasid as u32),
+        ssid: a.pasid.map(|pasid| pasid as u32).or(range.and_then(|range| range.pasid)),
         incoming: Incoming { privileged: a.privileged, instruction: a.instruction, ..Incoming::DEFAULT },
         len: a.length.0 as u32,
         pattern: if write { pattern.clone() } else { Vec::new() },
+        stop: a.stop,
     };
     if a.background {
         let endpoint = a.endpoint.0 as u16;

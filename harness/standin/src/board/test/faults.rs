@@ -65,11 +65,16 @@ struct Rig {
 impl Rig {
     /// A device behind both stages, its guest with a queue of its own.
     fn new(faults: &str, timed: bool) -> Self {
+        Self::with("", faults, timed)
+    }
+
+    /// The same with options of the CMDQV.
+    fn with(knobs: &str, faults: &str, timed: bool) -> Self {
         let text = format!(
             r#"
                 title = "x"
                 [psmmu.smmu0]
-                cmdqv = {{ vintfs = 4, vcmdqs = 8, sid_slots = 16 }}
+                cmdqv = {{ vintfs = 4, vcmdqs = 8, sid_slots = 16, knobs = {{ {knobs} }} }}
                 [endpoint.tester]
                 ats = true
                 stream = {SID}
@@ -236,6 +241,27 @@ fn check(rows: &[Row]) {
     }
 }
 
+/// Silicon with the erratum of Tegra264: whether a guest issued its TLBI again is known when it does, or at the end.
+#[test]
+fn an_invalidation_that_must_be_issued_twice() {
+    const ONCE: &[Do] = &[Write(Some(0)), Unmap, Guest(TLBI), Write(Some(0))];
+    for (name, then, want) in [
+        ("once", &[][..], &[Kind::StaleUse][..]),
+        ("twice", &[Guest(TLBI), Write(None)], &[]),
+        ("twice, and others meanwhile", &[Guest(NEXT), Guest(NEXT), Guest(TLBI), Write(None)], &[]),
+        ("the host does not speak for it", &[Host(TLBI), Write(Some(0))], &[Kind::StaleUse]),
+    ] {
+        for timed in [false, true] {
+            let mut rig = Rig::with("repeat-invalidations = 'on'", "", timed);
+            ONCE.iter().chain(then).for_each(|step| rig.step(*step));
+            assert_eq!(rig.board.findings(), [], "{name}, timed {timed}: not yet");
+            rig.board.stop();
+            let found: Vec<_> = rig.board.findings().iter().map(|f| f.kind).collect();
+            assert_eq!(found, want, "{name}, timed {timed}: {:#?}", rig.board.findings());
+        }
+    }
+}
+
 #[test]
 fn a_stale_translation_is_found() {
     use When::{Either, Without};
@@ -278,6 +304,8 @@ fn a_stale_cd_is_found() {
     check(&[
         ("no fault", "", Either, moved, &[]),
         ("dropped", "kind = 'drop-cfgi'\nnth = 2", Either, kept, found),
+        ("the CFGI_CD dropped", "kind = 'drop-cfgi'\ncommand = 'CFGI_CD'", Either, kept, found),
+        ("that of STEs dropped", "kind = 'drop-cfgi'\ncommand = 'CFGI_STE'\ntimes = 9", Either, moved, &[]),
         ("of a VINTF: not the host's own queue", "kind = 'drop-cfgi'\nvintf = 1", Either, moved, &[]),
         ("the TLBI dropped", "kind = 'drop-tlbi'\nnth = 2", Either, kept, found),
         ("early: the TLBI is the last", "kind = 'early-sync'\nnth = 4", Without, kept, found),

@@ -92,7 +92,7 @@ fn smmu(place: &SmmuPlace, body: &mut Vec<u8>) {
     body.dword(0); // DeviceID mapping
 }
 
-/// A counter group. It has no messages, so nothing is mapped.
+/// A counter group. Its messages would need an interrupt translation service to be mapped to, which the machine has not.
 fn pmcg(place: &PmcgPlace, smmu: usize, identifier: u32, body: &mut Vec<u8>) {
     Node { kind: PMCG, revision: PMCG_REVISION, length: PMCG_LENGTH, identifier, mappings: 0 }.write(body);
     body.qword(place.pages[0]);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use spec::smmu::descriptor::Leaf1;
-use spec::smmu::{PageRequest, command};
+use spec::smmu::{Opcode, PageRequest, command};
 
 use super::super::*;
 use super::optional::{Operation, QUEUES, ring};
@@ -270,7 +270,13 @@ fn which() -> impl Strategy<Value = Which> {
 }
 
 fn which_commands() -> impl Strategy<Value = WhichCommands> {
-    (which(), prop::option::weighted(0.3, 0_u8..4)).prop_map(|(which, vintf)| WhichCommands { which, vintf })
+    let opcodes = [Opcode::CFGI_STE, Opcode::CFGI_CD, Opcode::TLBI_NH_VA, Opcode::SYNC];
+    let opcode = prop::option::weighted(0.2, select(opcodes.to_vec()));
+    (which(), prop::option::weighted(0.3, 0_u8..4), opcode).prop_map(|(which, vintf, opcode)| WhichCommands {
+        which,
+        vintf,
+        opcode,
+    })
 }
 
 fn vintfs() -> impl Strategy<Value = Vintfs> {
@@ -292,10 +298,10 @@ fn cmdqv_faults() -> impl Strategy<Value = PsmmuFaults> {
 
 /// Faults whose occurrences do not depend on when things happen.
 fn faults() -> impl Strategy<Value = PsmmuFaults> {
-    let commands = (which_commands(), which_commands(), damage());
+    let commands = (which_commands(), which_commands(), damage(), failure());
     let others = (which(), which(), which(), which(), prop::bool::weighted(0.05));
     (commands, others, cmdqv_faults()).prop_map(|(commands, others, of_cmdqv)| {
-        let (drop_tlbi, drop_cfgi, corrupt_command) = commands;
+        let (drop_tlbi, drop_cfgi, corrupt_command, fail) = commands;
         let (lose_event, lose_interrupt, lose_atc_invalidation, abort_read, stalled) = others;
         PsmmuFaults {
             drop_tlbi,
@@ -305,6 +311,7 @@ fn faults() -> impl Strategy<Value = PsmmuFaults> {
             lose_atc_invalidation,
             abort_read,
             corrupt_command,
+            fail,
             stalled,
             ..of_cmdqv
         }
@@ -314,6 +321,11 @@ fn faults() -> impl Strategy<Value = PsmmuFaults> {
 /// A command that arrives damaged stops its queue, so there are few.
 fn damage() -> impl Strategy<Value = WhichCommands> {
     prop_oneof![9 => Just(WhichCommands::default()), 1 => which_commands()]
+}
+
+/// Nothing happens any more after it.
+fn failure() -> impl Strategy<Value = Which> {
+    prop_oneof![49 => Just(Which::Never), 1 => (1..100_u64).prop_map(Which::Nth)]
 }
 
 /// Not an event of time, and no counter's type or value: those are [`Step::Count`]'s.
