@@ -2,7 +2,7 @@
 
 use models::bus::{Abort, Data, Op, PhysAddr, Requester, Transaction};
 use models::cmdqv::CmdqvConfig;
-use models::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult};
+use models::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Incoming};
 use models::functional::{FunctionalSmmu, Stream, Surroundings};
 use models::psmmu::{In, Out, Psmmu, PsmmuConfig};
 use models::record::Record;
@@ -222,7 +222,7 @@ impl Timed {
         for (addr, len, value) in set_up(streams) {
             let data = if len == 4 { Data::u32(value as u32) } else { Data::u64(value) };
             let from = Requester::Cpu(0);
-            timed.hear(In::Bus(Transaction { from, tag: 0, addr, op: Op::Write(data) }));
+            timed.hear(In::Bus(Transaction::new(from, 0, addr, Op::Write(data))));
         }
         timed
     }
@@ -230,8 +230,9 @@ impl Timed {
     /// A device reads eight bytes of mapped memory; runs until nothing happens any more.
     pub fn read(&mut self, sid: u32, iova: u64) {
         let (kind, op) = (AddressType::Untranslated, Op::Read { len: 8 });
-        let (ssid, unsupported) = (None, false);
-        self.hear(In::Dma(DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr: iova, kind, op, unsupported }));
+        let (ssid, unsupported, incoming) = (None, false, Incoming::DEFAULT);
+        let (endpoint, tag, addr) = (0, 0, iova);
+        self.hear(In::Dma(DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported, incoming }));
         let completion = self.completion.take().expect("the transaction was answered");
         assert!(matches!(completion.result, DmaResult::Ok(_)), "mapped");
     }

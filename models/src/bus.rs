@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::smmu::Attributes;
+
 /// A physical address.
 pub type PhysAddr = u64;
 
@@ -143,6 +145,8 @@ pub struct Transaction {
     pub addr: PhysAddr,
     /// What to do.
     pub op: Op,
+    /// With which memory attributes.
+    pub attributes: Attributes,
 }
 
 /// The completer refused: nothing at that address, or an injected fault.
@@ -161,6 +165,11 @@ pub struct Response {
 }
 
 impl Transaction {
+    /// One to coherent memory.
+    pub const fn new(from: Requester, tag: u32, addr: PhysAddr, op: Op) -> Self {
+        Self { from, tag, addr, op, attributes: Attributes::COHERENT }
+    }
+
     /// The response to this transaction.
     pub fn respond(&self, result: Result<Data, Abort>) -> Response {
         Response { to: self.from, tag: self.tag, result }

@@ -2,6 +2,24 @@
 //! (the requests themselves are [`spec::smmu::PageRequest`]s).
 
 use crate::bus::{Abort, Data, Op, PhysAddr};
+use crate::smmu::Attributes;
+
+/// What a transaction says of itself beside its address and its data (IHI 0070, 13.1). By default it is unprivileged data of
+/// coherent memory, as a PCIe transaction without PASID prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Incoming {
+    /// PnU: privileged. PCIe: Privileged Mode Requested.
+    pub privileged: bool,
+    /// InD: instruction. PCIe: Execute Requested. Writes are data, whatever they say.
+    pub instruction: bool,
+    /// Memory type, shareability and allocation hints.
+    pub memory: Attributes,
+}
+
+impl Incoming {
+    /// [`Incoming::default`].
+    pub const DEFAULT: Self = Self { privileged: false, instruction: false, memory: Attributes::COHERENT };
+}
 
 /// How the address of a DMA is to be understood (IHI 0070, 3.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +54,37 @@ pub struct DmaRequest {
     pub op: Op,
     /// The bus has no such transaction: the SMMU refuses it (IHI 0070, 16.7.1). Meaningless for a translation request.
     pub unsupported: bool,
+    /// What it says of itself.
+    pub incoming: Incoming,
+}
+
+/// What an endpoint may do with a translation that it was given: an entry of a Translation Completion (PCIe ATS). That it holds
+/// for all PASIDs (Global) is never said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// First byte of the region.
+    pub pa: PhysAddr,
+    /// log2 of the region's size.
+    pub size_log2: u8,
+    /// R: reads are permitted.
+    pub read: bool,
+    /// W: writes are permitted.
+    pub write: bool,
+    /// Exe: instruction fetches are permitted.
+    pub execute: bool,
+    /// Priv: all that is permitted to privileged accesses, not to unprivileged ones.
+    pub privileged: bool,
+    /// U: the region may be accessed with untranslated addresses only.
+    pub untranslated_only: bool,
+    /// N: accesses must not snoop caches.
+    pub no_snoop: bool,
+}
+
+impl Grant {
+    /// Whether there is anything to keep; both permissions are false where nothing is mapped.
+    pub const fn permits_any(&self) -> bool {
+        self.read || self.write
+    }
 }
 
 /// The answer to a [`DmaRequest`].
@@ -56,18 +105,8 @@ pub enum DmaResult {
     Ok(Data),
     /// Refused by the SMMU or by memory.
     Aborted(Abort),
-    /// Answer to a translation request: a translation of `1 << size_log2` bytes, or no access where both
-    /// permissions are false (Success with R=W=0).
-    Translation {
-        /// Physical address of the first byte of the region.
-        pa: PhysAddr,
-        /// log2 of the region's size.
-        size_log2: u8,
-        /// Reads are permitted.
-        read: bool,
-        /// Writes are permitted.
-        write: bool,
-    },
+    /// Answer to a translation request (Success), even if it permits nothing.
+    Translation(Grant),
     /// Unsupported Request, for a translation request.
     Unsupported,
 }
@@ -133,6 +172,8 @@ pub struct Job {
     pub iova: u64,
     /// SubstreamID, if any.
     pub ssid: Option<u32>,
+    /// What its transactions say of themselves.
+    pub incoming: Incoming,
     /// Number of bytes.
     pub len: u32,
     /// The bytes to write, repeated as needed; ignored for a read. Empty means zeros.

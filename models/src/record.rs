@@ -7,7 +7,8 @@ use spec::smmu::{Command, EventRecord, PageRequest};
 
 use crate::bus::{Data, PhysAddr, Requester};
 use crate::cpu::CpuId;
-use crate::dma::PageResponse;
+use crate::dma::{Incoming, PageResponse};
+use crate::smmu::{Attributes, Request, RequestKind};
 
 /// Which queue of a pSMMU a command came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,10 +53,29 @@ pub struct Updater {
     pub iova: u64,
     /// Memory is written, or an ATS translation request asks for write permission.
     pub write: bool,
+    /// What the transaction says of itself. A request counts as data: where it gets nothing to read it gets nothing to execute.
+    pub incoming: Incoming,
     /// It came with a translated address (ATS).
     pub translated: bool,
     /// When its translation began.
     pub begun: Time,
+}
+
+impl Updater {
+    pub(crate) fn new(smmu: u16, request: &Request, begun: Time) -> Self {
+        let Request { sid, ssid, addr: iova, kind, write, instruction, .. } = *request;
+        let asks = matches!(kind, RequestKind::AtsRequest { .. });
+        Self {
+            smmu,
+            sid,
+            ssid,
+            iova,
+            write: write || kind == RequestKind::AtsRequest { write: true },
+            incoming: Incoming { instruction: instruction && !asks, ..request.incoming() },
+            translated: kind == RequestKind::AtsTranslated,
+            begun,
+        }
+    }
 }
 
 /// Something that happened in the hardware.
@@ -152,6 +172,10 @@ pub enum Record {
         len: u32,
         /// Whether memory is written.
         write: bool,
+        /// What the transaction says of itself.
+        incoming: Incoming,
+        /// Memory attributes of the access that goes out.
+        attributes: Attributes,
         /// Whether it came with a translated address (ATS).
         translated: bool,
         /// Whether every level came from a TLB.
@@ -180,6 +204,8 @@ pub enum Record {
         iova: u64,
         /// Whether memory was to be written.
         write: bool,
+        /// What the transaction says of itself.
+        incoming: Incoming,
         /// Whether it came with a translated address (ATS).
         translated: bool,
         /// Number of the event this causes, if one is to be recorded.
@@ -197,6 +223,8 @@ pub enum Record {
         ssid: Option<u32>,
         /// Input address.
         iova: u64,
+        /// What the request says of itself.
+        incoming: Incoming,
         /// Output address; `None` for no access or Unsupported Request.
         pa: Option<PhysAddr>,
         /// log2 of the size of the region that the answer covers; 0 without an output address.

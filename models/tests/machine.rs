@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use models::cpu::{CpuId, CpuTiming, SignalId};
-use models::dma::Job;
+use models::dma::{Incoming, Job};
 use models::endpoint::{EndpointConfig, RootPortConfig};
 use models::interrupt::InterruptConfig;
 use models::memory::MemoryConfig;
@@ -44,8 +44,15 @@ fn run() -> Vec<(Time, String)> {
         say(format!("nothing {:#x}", cpu.read32(0x100).await));
         cpu.signal(go).await;
         say(format!("changed {}", cpu.wait_while64(RAM + 0x200, 0, None).await));
-        let job =
-            Job { write: true, iova: RAM + 0x1000, ssid: None, len: 100, pattern: vec![0xab], stop: false };
+        let job = Job {
+            write: true,
+            iova: RAM + 0x1000,
+            ssid: None,
+            incoming: Incoming::DEFAULT,
+            len: 100,
+            pattern: vec![0xab],
+            stop: false,
+        };
         let result = cpu.run_job(0, job).await;
         say(format!("job {} aborted {}", result.done, result.aborted));
         say(format!("written {:#x}", cpu.read32(RAM + 0x1060).await));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{self, Core, Cpu, CpuId, CpuTiming, SignalId};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageResponse};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, Incoming, PageResponse};
 use models::interrupt::{self, InterruptConfig, InterruptController};
 use models::memory::{self, Memory, MemoryConfig, PhysMem};
 use models::psmmu::{self, Psmmu, PsmmuConfig};
@@ -196,6 +196,7 @@ impl Bench {
             kind: AddressType::Untranslated,
             op,
             unsupported: false,
+            incoming: Incoming::DEFAULT,
         };
         self.dma_request(request)
     }

@@ -15,7 +15,7 @@ use kernel::vmm::{
 };
 use models::cmdqv::CmdqvConfig;
 use models::cpu::{CpuId, CpuTiming};
-use models::dma::Job;
+use models::dma::{Incoming, Job};
 use models::endpoint::{EndpointConfig, RootPortConfig};
 use models::interrupt::InterruptConfig;
 use models::memory::MemoryConfig;
@@ -154,7 +154,15 @@ fn run(smmus: u16, passthrough: bool) -> Vec<Seen> {
             cpu.barrier().await;
             let exits: u64 = vm.exits().values().sum();
             let mapping = guest.map(&vcpu, device, None, gpa, PAGE, Prot::READ_WRITE).await.unwrap();
-            let read = |iova| Job { write: false, iova, ssid: None, len: 10, pattern: vec![], stop: false };
+            let read = |iova| Job {
+                write: false,
+                iova,
+                ssid: None,
+                incoming: Incoming::DEFAULT,
+                len: 10,
+                pattern: vec![],
+                stop: false,
+            };
             let before = cpu.run_job(i, read(mapping.iova)).await;
             guest.unmap(&vcpu, &mapping, true).await.unwrap();
             let after = cpu.run_job(i, read(mapping.iova)).await;

@@ -63,7 +63,7 @@ pub struct Oracle {
     streams: Streams,
     in_flight: BTreeMap<(SmmuId, u64), InFlight>,
     /// What endpoints were told: region of physical memory, to the input regions that led there, latest last.
-    answers: BTreeMap<Region, Vec<(Option<u32>, u64)>>,
+    answers: BTreeMap<Region, Vec<Answer>>,
     sayings: Sayings,
     findings: Findings,
     counters: Counters,
@@ -228,15 +228,16 @@ impl Oracle {
                 self.updated(self.arrived(dma), addr, before, after);
             }
             Fact::Translated { dma, pa } => self.translated(self.arrived(dma), pa),
-            Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits } => {
+            Fact::AtsAnswered { smmu, sid, ssid, iova, access, pa, bits } => {
                 let low = walk::ones(bits.into());
                 let answers = self.answers.entry((smmu, sid, bits, pa & !low)).or_default();
-                answers.retain(|known| *known != (ssid, iova & !low));
+                let answer = Answer { ssid, iova: iova & !low, privileged: access.privileged };
+                answers.retain(|known| *known != answer);
                 if answers.len() == ALIASES {
                     answers.remove(0);
                 }
-                answers.push((ssid, iova & !low));
-                self.answered(smmu, sid, ssid, iova);
+                answers.push(answer);
+                self.answered(smmu, sid, ssid, iova, access);
             }
             Fact::Done { smmu, id } => self.done((smmu, id)),
             Fact::Aborted { dma, event } => self.aborted(self.arrived(dma), event.map(EventNumber)),
@@ -321,9 +322,8 @@ impl Oracle {
     }
 
     /// Look at what a translation that an endpoint keeps was made from.
-    fn answered(&mut self, smmu: SmmuId, sid: u32, ssid: Option<u32>, iova: u64) {
+    fn answered(&mut self, smmu: SmmuId, sid: u32, ssid: Option<u32>, iova: u64, access: Access) {
         if self.memory.is_watching() {
-            let access = Access::default();
             self.expected(&Dma {
                 id: u64::MAX,
                 smmu,
@@ -500,8 +500,9 @@ impl Oracle {
         for bits in 12..52u8 {
             let low = walk::ones(bits.into());
             let known = self.answers.get(&(dma.smmu, dma.sid, bits, pa & !low)).cloned().unwrap_or_default();
-            for (ssid, iova) in known.into_iter().rev() {
-                let dma = Dma { ssid, iova: iova | pa & low, ..dma };
+            for Answer { ssid, iova, privileged } in known.into_iter().rev() {
+                let access = Access { privileged, ..dma.access };
+                let dma = Dma { ssid, iova: iova | pa & low, access, ..dma };
                 if matches!(self.judge(&dma, pa), Verdict::Current | Verdict::Race) {
                     return dma;
                 }
@@ -564,6 +565,15 @@ fn possessions(platform: &Platform) -> (Streams, Grants) {
         }
     }
     (streams, grants)
+}
+
+/// What an endpoint was told a translation of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answer {
+    ssid: Option<u32>,
+    iova: u64,
+    /// It is for privileged accesses only, and says nothing of others.
+    privileged: bool,
 }
 
 /// What is to be remembered of invalidations.

@@ -279,6 +279,8 @@ pub enum Fact<'a> {
         ssid: Option<u32>,
         /// Input address.
         iova: u64,
+        /// What the request says that it is for.
+        access: Access,
         /// Physical address.
         pa: u64,
         /// log2 of the size of the region that the answer covers, at least 12.

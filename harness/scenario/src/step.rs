@@ -592,6 +592,10 @@ record! {
         length: Size [1..=1 << 20] = "8 B";
         /// PASID; by default that of the mapping.
         pasid: Option<u64> [0..=0xf_ffff];
+        /// Its transactions are privileged. On PCIe only those with a PASID can be.
+        privileged: bool = "false";
+        /// Its reads fetch instructions. On PCIe only those with a PASID can.
+        instruction: bool = "false";
         /// The PASID ends with this transfer: an endpoint that sends page requests (PRI) sends a stop marker.
         stop: bool = "false";
         /// Data of a write, or expected data of a read.

@@ -5,6 +5,7 @@ mod judged;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use models::dma::Incoming;
 use models::functional::{FunctionalSmmu, Stream};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
@@ -70,17 +71,34 @@ struct Case {
     steps: Vec<Step>,
 }
 
+/// Who accesses.
+#[derive(Clone, Copy, Debug)]
+struct From {
+    /// With a PASID, where there can be one.
+    pasid: bool,
+    incoming: Incoming,
+}
+
+impl From {
+    fn stream(self, case: &Case) -> Stream {
+        let stream = Stream::new(1).with_incoming(self.incoming);
+        if self.pasid && case.config & 1 != 0 { stream.with_ssid(1) } else { stream }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Access {
         region: u64,
         page: u64,
         write: bool,
+        from: From,
     },
     Request {
         region: u64,
         page: u64,
         write: bool,
+        from: From,
     },
     /// Software undoes what the hardware has recorded; and invalidates.
     Restore {
@@ -96,13 +114,7 @@ fn leaf() -> impl Strategy<Value = Leaf> {
     (bits, more, prop::bool::weighted(0.95)).prop_map(
         |((af, ap, s2ap, dbm, block), (uxn, pxn, readable, memattr, xn), valid)| Leaf {
             block,
-            one: PAGE1
-                .with_valid(valid)
-                .with_af(af)
-                .with_ap(ap | 1)
-                .with_dbm(dbm)
-                .with_uxn(uxn)
-                .with_pxn(pxn),
+            one: PAGE1.with_valid(valid).with_af(af).with_ap(ap).with_dbm(dbm).with_uxn(uxn).with_pxn(pxn),
             two: PAGE2
                 .with_valid(valid)
                 .with_af(af)
@@ -129,11 +141,19 @@ fn case() -> impl Strategy<Value = Case> {
                 let ste = Ste([0; 8]).with_s2ha(ha).with_s2hd(hd && ha).with_s2affd(affd).with_s2ptw(ptw);
                 ste.with_privcfg(privcfg).with_instcfg(instcfg)
             });
+    let from = || {
+        (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3)).prop_map(
+            |(pasid, privileged, instruction)| From {
+                pasid,
+                incoming: Incoming { privileged, instruction, ..Incoming::DEFAULT },
+            },
+        )
+    };
     let step = prop_oneof![
-        12 => (0..REGIONS, 0_u64..2, any::<bool>())
-            .prop_map(|(region, page, write)| Step::Access { region, page, write }),
-        2 => (0..REGIONS, 0_u64..2, any::<bool>())
-            .prop_map(|(region, page, write)| Step::Request { region, page, write }),
+        12 => (0..REGIONS, 0_u64..2, any::<bool>(), from())
+            .prop_map(|(region, page, write, from)| Step::Access { region, page, write, from }),
+        2 => (0..REGIONS, 0_u64..2, any::<bool>(), from())
+            .prop_map(|(region, page, write, from)| Step::Request { region, page, write, from }),
         2 => any::<bool>().prop_map(|invalidate| Step::Restore { invalidate }),
     ];
     let idr = (prop_oneof![1 => Just(0_u64), 1 => Just(1), 6 => Just(2)], any::<bool>(), any::<bool>())
@@ -223,7 +243,9 @@ impl Machine {
             }
         }
         let cd = Cd(std::array::from_fn(|i| s1.cd(7).0[i] | case.cd.0[i]));
-        let context = b.context(&cd, 0);
+        let context = b.contexts(1);
+        b.set_words(context, &cd.0);
+        b.set_words(context + 64, &cd.0);
         b.linear_streams(4);
         let streams = b.ste_addr(0);
         let of = match case.config {
@@ -232,6 +254,7 @@ impl Machine {
             _ => s2.nested(context),
         };
         let entry = Ste(std::array::from_fn(|i| of.0[i] | case.ste.0[i])).with_eats(1).with_s2vmid(3);
+        let entry = if case.config & 1 != 0 { entry.with_s1cdmax(1).with_s1dss(2) } else { entry };
         b.set_ste(1, entry);
         let mut config = PsmmuConfig::new(0, BASE);
         config.idr = case.idr;
@@ -275,17 +298,19 @@ impl Machine {
 
     fn step(&mut self, case: &Case, step: Step) {
         let granule = if case.config == ste::config::S2 { case.granules.1 } else { case.granules.0 };
-        let stream = Stream::new(1);
         self.world.now += 1000;
         let world = &mut self.world;
         match step {
-            Step::Access { region, page, write: true } => {
+            Step::Access { region, page, write: true, from } => {
+                let stream = from.stream(case);
                 let _ = self.smmu.dma_write(stream, address(granule, region, page), &[7; 8], world);
             }
-            Step::Access { region, page, write: false } => {
+            Step::Access { region, page, write: false, from } => {
+                let stream = from.stream(case);
                 let _ = self.smmu.dma_read(stream, address(granule, region, page), &mut [0; 8], world);
             }
-            Step::Request { region, page, write } => {
+            Step::Request { region, page, write, from } => {
+                let stream = from.stream(case);
                 self.smmu.translation_request(stream, address(granule, region, page), write, world);
             }
             Step::Restore { invalidate } => {

@@ -269,7 +269,7 @@ impl Core {
     }
 
     fn transaction(&self, tag: u32, addr: PhysAddr, op: Op) -> Transaction {
-        Transaction { from: Requester::Cpu(self.id.0), tag, addr, op }
+        Transaction::new(Requester::Cpu(self.id.0), tag, addr, op)
     }
 
     fn responded(&mut self, response: &Response, cx: &mut Context) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bus::PhysAddr;
-use crate::dma::AtcInvalidate;
+use crate::dma::{AtcInvalidate, Grant, Incoming};
 use crate::faults::Which;
 
 /// An ATC.
@@ -24,27 +24,58 @@ pub struct AtcFaults {
     pub kept: Which,
 }
 
-/// A translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// First byte of the region.
-    pub pa: PhysAddr,
-    /// log2 of the region's size.
-    pub size_log2: u8,
-    /// Reads are permitted.
-    pub read: bool,
-    /// Writes are permitted.
+/// What an access needs, besides an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// It writes.
     pub write: bool,
+    /// It fetches instructions.
+    pub execute: bool,
+    /// It is privileged. What is granted to one privilege says nothing about the other.
+    pub privileged: bool,
 }
 
-impl Grant {
-    pub(super) fn permits(&self, write: bool) -> bool {
-        if write { self.write } else { self.read }
+impl Need {
+    /// Of a PCIe access: without a PASID it is unprivileged data.
+    pub const fn new(ssid: Option<u32>, write: bool, incoming: Incoming) -> Self {
+        let pasid = ssid.is_some();
+        let execute = pasid && incoming.instruction && !write;
+        Self { write, execute, privileged: pasid && incoming.privileged }
+    }
+
+    /// What a request for a translation says of itself.
+    pub(super) const fn incoming(self) -> Incoming {
+        Incoming { privileged: self.privileged, instruction: self.execute, ..Incoming::DEFAULT }
+    }
+    /// Whether the answer to a request with this need does for `other`.
+    pub(super) const fn covers(self, other: Self) -> bool {
+        self.privileged == other.privileged
+            && (self.write || !other.write)
+            && (self.execute || !other.execute)
+    }
+    pub(super) const fn is_met_by(self, grant: &Grant) -> bool {
+        let permitted = match self {
+            Self { write: true, .. } => grant.write,
+            Self { execute: true, .. } => grant.execute,
+            _ => grant.read,
+        };
+        permitted && grant.privileged == self.privileged
     }
 }
 
-/// PASID, log2 of the size, number of the region.
-type Region = (Option<u32>, u8, u64);
+/// PASID, privilege, log2 of the size, number of the region.
+type Region = (Option<u32>, bool, u8, u64);
+
+/// What an ATC knows of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The physical address, if the access may use it; otherwise it goes out with its own.
+    pub pa: Option<PhysAddr>,
+    /// Caches must not be snooped.
+    pub no_snoop: bool,
+    /// The region that this is about.
+    pub span: Span,
+}
 
 /// What a device was told by ATS and has not been told to forget.
 #[derive(Clone, Debug)]
@@ -64,18 +95,19 @@ impl Atc {
         Self { config, entries: BTreeMap::new(), order: VecDeque::new(), stamp: 0, sizes: BTreeMap::new() }
     }
 
-    /// The physical address for an access, and the region that it came from.
-    pub fn look_up(&self, ssid: Option<u32>, iova: u64, write: bool) -> Option<(PhysAddr, Span)> {
+    /// What is known, if it permits the access.
+    pub fn look_up(&self, ssid: Option<u32>, iova: u64, need: Need) -> Option<Found> {
         self.sizes.keys().find_map(|&size| {
-            let (grant, _) = self.entries.get(&(ssid, size, number(iova, size)))?;
+            let (grant, _) = self.entries.get(&(ssid, need.privileged, size, number(iova, size)))?;
             let span = Span::around(ssid, iova, size);
-            grant.permits(write).then(|| (grant.pa | (iova & span.mask()), span))
+            let pa = (!grant.untranslated_only).then_some(grant.pa | (iova & span.mask()));
+            need.is_met_by(grant).then_some(Found { pa, no_snoop: grant.no_snoop, span })
         })
     }
 
     /// Keeps a translation of the region around `iova`.
     pub fn fill(&mut self, ssid: Option<u32>, iova: u64, grant: Grant) {
-        let region = (ssid, grant.size_log2, number(iova, grant.size_log2));
+        let region = (ssid, grant.privileged, grant.size_log2, number(iova, grant.size_log2));
         self.remove(&region);
         while self.entries.len() >= self.config.entries.max(1) {
             let (oldest, stamp) = self.order.pop_front().expect("every entry has its line");
@@ -97,7 +129,7 @@ impl Atc {
         let covered: Vec<Region> = self
             .entries
             .keys()
-            .filter(|(ssid, size, number)| {
+            .filter(|(ssid, _, size, number)| {
                 let first = number.checked_shl(u32::from(*size)).unwrap_or(0);
                 Span::around(*ssid, first, *size).covered_by(request)
             })
@@ -110,10 +142,10 @@ impl Atc {
 
     fn remove(&mut self, region: &Region) {
         if self.entries.remove(region).is_some() {
-            let count = self.sizes.get_mut(&region.1).expect("counted when filled");
+            let count = self.sizes.get_mut(&region.2).expect("counted when filled");
             *count -= 1;
             if *count == 0 {
-                self.sizes.remove(&region.1);
+                self.sizes.remove(&region.2);
             }
         }
     }
@@ -160,7 +192,7 @@ mod test {
     const BLOCK: u8 = 21;
 
     fn grant(pa: u64, size_log2: u8) -> Grant {
-        Grant { pa, size_log2, read: true, write: false }
+        Grant { pa, size_log2, read: true, ..Grant::default() }
     }
     fn invalidation(ssid: Option<u32>, addr: u64, size_log2: u8) -> AtcInvalidate {
         AtcInvalidate { tag: 0, sid: 0, ssid, global: false, addr, size_log2 }
@@ -180,8 +212,31 @@ mod test {
             (Some(1), 0x5f_ffff, false, Some(0x901f_ffff)),
             (None, 0x40_0000, false, None),
         ] {
-            let got = atc.look_up(ssid, iova, write).map(|(pa, _)| pa);
+            let need = Need { write, ..Need::default() };
+            let got = atc.look_up(ssid, iova, need).and_then(|found| found.pa);
             assert_eq!(got, want, "{ssid:?} {iova:#x} write {write}");
+        }
+    }
+
+    /// Needs as `w`, `x` and `p` for privileged.
+    #[test]
+    fn permits_what_was_granted_to_that_privilege() {
+        let all = Grant { read: true, write: true, execute: true, ..Grant::default() };
+        for (name, grant, permitted) in [
+            ("nothing else", Grant { read: true, ..Grant::default() }, &[""][..]),
+            ("execution", Grant { read: true, execute: true, ..Grant::default() }, &["", "x"]),
+            ("all", all, &["", "w", "x"]),
+            ("all when privileged", Grant { privileged: true, ..all }, &["p", "wp", "xp"]),
+        ] {
+            let mut atc = Atc::new(AtcConfig { entries: 1 });
+            atc.fill(Some(1), 0x1000, Grant { size_log2: PAGE, ..grant });
+            let may = |need: &&str| {
+                let has = |c| need.contains(c);
+                let need = Need { write: has('w'), execute: has('x'), privileged: has('p') };
+                atc.look_up(Some(1), 0x1000, need).is_some()
+            };
+            let got: Vec<_> = ["", "w", "x", "p", "wp", "xp"].into_iter().filter(may).collect();
+            assert_eq!(got, permitted, "{name}");
         }
     }
 
@@ -204,7 +259,7 @@ mod test {
             atc.fill(None, 0x2000, grant(0, PAGE));
             atc.fill(Some(1), 0x40_0000, grant(0, BLOCK));
             atc.invalidate(&request);
-            let held = |ssid, iova| atc.look_up(ssid, iova, false).is_some();
+            let held = |ssid, iova| atc.look_up(ssid, iova, Need::default()).is_some();
             assert_eq!([held(None, 0x1000), held(None, 0x2000)], pages, "{request:?}");
             assert_eq!(held(Some(1), 0x40_0000), block, "{request:?}");
         }
@@ -217,7 +272,7 @@ mod test {
             atc.fill(None, page << PAGE, grant(0, PAGE));
         }
         let held: Vec<bool> =
-            (1..4_u64).map(|page| atc.look_up(None, page << PAGE, false).is_some()).collect();
+            (1..4_u64).map(|page| atc.look_up(None, page << PAGE, Need::default()).is_some()).collect();
         assert_eq!(held, [true, false, true]);
         for page in 0..1000_u64 {
             atc.fill(None, (page % 3) << PAGE, grant(0, PAGE));

@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use sim::Time;
 use sim::stats::Latency;
 
-use super::atc::{Atc, Grant, Span};
+use super::atc::{Atc, Found, Need, Span};
 use super::link::Link;
 use super::paging::Paging;
 use super::{Context, EndpointConfig, Out};
 use crate::bus::{Data, LINE, Op};
 use crate::dma::{
-    AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, PageAnswer, PageResponse,
+    AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Incoming, PageAnswer, PageResponse,
 };
 use crate::faults::{Trigger, Which};
 use crate::record::Record;
+use crate::smmu::Attributes;
 
 /// What a DMA of any length is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(super) struct Transfer {
     pub write: bool,
     pub iova: u64,
     pub ssid: Option<u32>,
+    pub incoming: Incoming,
     pub len: u32,
     /// The bytes to write, repeated as needed; empty means zeros.
     pub pattern: Vec<u8>,
@@ -58,6 +60,9 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    fn need(&self) -> Need {
+        Need::new(self.ssid, self.write, self.incoming)
+    }
     /// Nothing yet.
     pub(super) fn of_device(work: Work) -> Self {
         Self {
@@ -65,6 +70,7 @@ impl Transfer {
             write: false,
             iova: 0,
             ssid: None,
+            incoming: Incoming::DEFAULT,
             len: 0,
             pattern: Vec::new(),
             untranslated: false,
@@ -179,7 +185,7 @@ enum Flight {
     Translation {
         iova: u64,
         ssid: Option<u32>,
-        write: bool,
+        need: Need,
         /// An invalidation overtook it.
         stale: bool,
         waiting: Vec<usize>,
@@ -295,16 +301,23 @@ impl Engine {
     fn issue_one(&mut self, slot: usize, cx: &mut Context) {
         let active = self.at(slot);
         let (iova, len) = active.piece();
-        let Transfer { ssid, write, untranslated, .. } = active.transfer;
+        let need = active.transfer.need();
+        let Transfer { ssid, write, untranslated, mut incoming, .. } = active.transfer;
         let (addr, kind, span) = match &self.atc {
             _ if untranslated => (iova, AddressType::Untranslated, None),
             None => (iova, AddressType::Untranslated, None),
-            Some(atc) => match atc.look_up(ssid, iova, write) {
-                Some((pa, span)) => {
+            Some(atc) => match atc.look_up(ssid, iova, need) {
+                Some(Found { pa, no_snoop, span }) => {
                     self.counters.atc_hits += 1;
-                    (pa, AddressType::Translated, Some(span))
+                    if no_snoop {
+                        incoming.memory = Attributes::NOT_SNOOPED;
+                    }
+                    match pa {
+                        Some(pa) => (pa, AddressType::Translated, Some(span)),
+                        None => (iova, AddressType::Untranslated, None),
+                    }
                 }
-                None => return self.ask_for_translation(slot, ssid, iova, write, cx),
+                None => return self.ask_for_translation(slot, ssid, iova, need, cx),
             },
         };
         let active = self.at(slot);
@@ -319,7 +332,7 @@ impl Engine {
         self.counters.requests += 1;
         let payload = if write { op.len() } else { 0 };
         let flight = Flight::Data { active: slot, offset, len, sent: cx.now, span };
-        self.send(flight, (ssid, addr, kind, op), payload, cx);
+        self.send(flight, (ssid, addr, kind, op), incoming, payload, cx);
     }
 
     /// The transfer waits for a translation of its next piece; transfers that need the same share one request.
@@ -328,31 +341,32 @@ impl Engine {
         slot: usize,
         ssid: Option<u32>,
         iova: u64,
-        write: bool,
+        need: Need,
         cx: &mut Context,
     ) {
         self.counters.atc_misses += 1;
         let page = Span::around(ssid, iova, STU_LOG2);
         for flight in self.flights.iter_mut().flatten() {
-            if let Flight::Translation { iova, ssid, write: asked, stale: false, waiting } = flight
+            if let Flight::Translation { iova, ssid, need: asked, stale: false, waiting } = flight
                 && *ssid == page.ssid
                 && page.contains(*iova)
-                && (*asked || !write)
+                && asked.covers(need)
             {
                 waiting.push(slot);
                 return;
             }
         }
         self.counters.translation_requests += 1;
-        let flight = Flight::Translation { iova, ssid, write, stale: false, waiting: vec![slot] };
-        let kind = AddressType::TranslationRequest { write };
-        self.send(flight, (ssid, iova, kind, Op::Read { len: MESSAGE as u8 }), 0, cx);
+        let flight = Flight::Translation { iova, ssid, need, stale: false, waiting: vec![slot] };
+        let kind = AddressType::TranslationRequest { write: need.write };
+        self.send(flight, (ssid, iova, kind, Op::Read { len: MESSAGE as u8 }), need.incoming(), 0, cx);
     }
 
     fn send(
         &mut self,
         flight: Flight,
         (ssid, addr, kind, op): (Option<u32>, u64, AddressType, Op),
+        incoming: Incoming,
         payload: usize,
         cx: &mut Context,
     ) {
@@ -367,6 +381,7 @@ impl Engine {
             kind,
             op,
             unsupported: false,
+            incoming,
         };
         cx.say_at(self.link.up(cx.now, payload), Out::Dma(request));
     }
@@ -404,10 +419,7 @@ impl Engine {
                 self.counters.bytes_read += u64::from(len);
             }
             // Fewer bytes than asked for are as good as none.
-            DmaResult::Ok(_)
-            | DmaResult::Aborted(_)
-            | DmaResult::Translation { .. }
-            | DmaResult::Unsupported => {
+            DmaResult::Ok(_) | DmaResult::Aborted(_) | DmaResult::Translation(_) | DmaResult::Unsupported => {
                 active.fail(offset);
                 self.counters.aborts += 1;
                 self.ready.retain(|waiting| *waiting != slot);
@@ -428,9 +440,7 @@ impl Engine {
 
     fn translated(&mut self, iova: u64, ssid: Option<u32>, waiting: Vec<usize>, result: &DmaResult) {
         let grant = match *result {
-            DmaResult::Translation { pa, size_log2, read, write } if read || write => {
-                Some(Grant { pa, size_log2, read, write })
-            }
+            DmaResult::Translation(grant) if grant.permits_any() => Some(grant),
             // No access is not cached: the next request asks again.
             _ => None,
         };
@@ -438,18 +448,18 @@ impl Engine {
             atc.fill(ssid, iova, grant);
         }
         // Only what is missing can be paged in.
-        let missing = matches!(result, DmaResult::Translation { .. });
+        let missing = matches!(result, DmaResult::Translation(_));
         let mut found = Vec::new();
         for slot in waiting {
             let active = self.active[slot].as_mut().expect("a transfer lives while it waits");
-            let write = active.transfer.write;
-            let permitted = grant.is_some_and(|grant| grant.permits(write));
+            let need = active.transfer.need();
+            let permitted = grant.is_some_and(|grant| need.is_met_by(&grant));
             match &mut self.paging {
                 Some(paging) if !permitted && missing && active.asked < paging.tries() => {
                     active.asked += 1;
                     let (iova, piece) = active.piece();
                     let len = if active.careful { piece } else { active.transfer.len - active.next };
-                    paging.want(ssid, iova, len, write, slot);
+                    paging.want(ssid, iova, len, need, slot);
                     continue;
                 }
                 _ if permitted => {}

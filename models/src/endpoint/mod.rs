@@ -18,7 +18,7 @@ mod paging;
 pub mod stream;
 mod timing;
 
-pub use atc::{Atc, AtcConfig, AtcFaults, Grant, Span};
+pub use atc::{Atc, AtcConfig, AtcFaults, Found, Need, Span};
 pub use engine::EndpointCounters;
 pub use link::RootPortConfig;
 pub use nvme::NvmeConfig;
@@ -234,9 +234,20 @@ impl Endpoint {
     }
 
     fn start_job(&mut self, cpu: u16, tag: u32, job: Job) {
-        let Job { write, iova, ssid, len, pattern, stop } = job;
+        let Job { write, iova, ssid, incoming, len, pattern, stop } = job;
         let purpose = Purpose::Job { cpu, tag };
-        self.engine.start(Transfer { purpose, write, iova, ssid, len, pattern, untranslated: false, stop });
+        let untranslated = false;
+        self.engine.start(Transfer {
+            purpose,
+            write,
+            iova,
+            ssid,
+            incoming,
+            len,
+            pattern,
+            untranslated,
+            stop,
+        });
     }
 
     /// The root port takes posted writes over at once; reads are answered by the device.
@@ -332,7 +343,7 @@ impl Endpoint {
 fn payload(completion: &DmaCompletion) -> usize {
     match completion.result {
         DmaResult::Ok(data) => data.len(),
-        DmaResult::Translation { .. } => 8,
+        DmaResult::Translation(_) => 8,
         DmaResult::Aborted(_) | DmaResult::Unsupported => 0,
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use spec::smmu::PageRequest;
 
+use super::atc::Need;
 use super::engine::STU_LOG2;
 use crate::dma::PageResponse;
 
@@ -37,7 +38,7 @@ pub(super) struct Wanted {
     /// Number of the first page.
     first: u64,
     pub pages: u32,
-    write: bool,
+    need: Need,
     pub waiting: Vec<usize>,
 }
 
@@ -85,10 +86,10 @@ impl Paging {
     }
 
     /// Transfer `slot` needs these bytes, the first of them at once. Transfers that need the same share a group.
-    pub(super) fn want(&mut self, ssid: Option<u32>, iova: u64, len: u32, write: bool, slot: usize) {
+    pub(super) fn want(&mut self, ssid: Option<u32>, iova: u64, len: u32, need: Need, slot: usize) {
         let page = |addr: u64| addr >> STU_LOG2;
         let first = page(iova);
-        let alike = |wanted: &Wanted| wanted.ssid == ssid && wanted.write == write;
+        let alike = |wanted: &Wanted| wanted.ssid == ssid && wanted.need == need;
         let mut all = self.asked.values_mut().chain(&mut self.unasked);
         if let Some(wanted) = all.find(|wanted| alike(wanted) && wanted.has(first)) {
             return wanted.waiting.push(slot);
@@ -98,7 +99,7 @@ impl Paging {
         let others = || self.asked.values().chain(&self.unasked).filter(|wanted| alike(wanted));
         let pages =
             (1..most).find(|&n| others().any(|wanted| wanted.has(first + u64::from(n)))).unwrap_or(most);
-        self.unasked.push_back(Wanted { ssid, first, pages, write, waiting: vec![slot] });
+        self.unasked.push_back(Wanted { ssid, first, pages, need, waiting: vec![slot] });
     }
 
     /// Nothing of this PASID follows.
@@ -115,7 +116,9 @@ impl Paging {
         let wanted = &self.asked[&group];
         let last = sent + 1 == wanted.pages;
         self.sending = (!last).then_some((group, sent + 1));
-        let request = self.message(wanted.ssid).with_r(!wanted.write).with_w(wanted.write).with_last(last);
+        let Need { write, execute, privileged } = wanted.need;
+        let request = self.message(wanted.ssid).with_r(!write).with_w(write).with_last(last);
+        let request = request.with_x(execute).with_priv_(privileged);
         let addr = wanted.first.wrapping_add(sent.into()) << STU_LOG2;
         Some(request.with_prgindex(group.into()).with_addr(addr))
     }
@@ -183,7 +186,7 @@ mod test {
         for (slot, iova, write) in
             [(0, 0x1000, false), (1, 0x1fff, false), (2, 0x1000, true), (3, 0x2000, false)]
         {
-            p.want(None, iova, 1, write, slot);
+            p.want(None, iova, 1, Need { write, ..Need::default() }, slot);
         }
         let sent: Vec<_> =
             std::iter::from_fn(|| p.next()).map(|r| (r.addr(), r.r(), r.w(), r.prgindex())).collect();
@@ -203,7 +206,7 @@ mod test {
             (None, Some(3), false),
         ] {
             let mut p = paging(1);
-            p.want(asked, 0x1000, 1, false, 7);
+            p.want(asked, 0x1000, 1, Need::default(), 7);
             let request = p.next().expect("there is a credit");
             assert_eq!((request.ssv(), request.ssid()), (asked.is_some(), asked.unwrap_or(0).into()));
             assert_eq!(p.answered(&answer(0, answered)).is_some(), found, "{asked:?} {answered:?}");
@@ -214,7 +217,7 @@ mod test {
     fn groups_in_use_are_not_given_again() {
         let mut p = paging(GROUPS);
         for page in 0..u64::from(GROUPS) + 1 {
-            p.want(None, page << 12, 1, false, page as usize);
+            p.want(None, page << 12, 1, Need::default(), page as usize);
         }
         assert_eq!(std::iter::from_fn(|| p.next()).count(), GROUPS as usize);
         assert_eq!(p.answered(&answer(7, None)).map(|w| w.waiting), Some(vec![7]));
@@ -228,10 +231,10 @@ mod test {
     #[test]
     fn the_pages_of_a_transfer_are_one_group() {
         let mut p = Paging::new(PriConfig { credits: 6, group: 4, ..PriConfig::default() }, 0x10);
-        p.want(None, 0x1ff0, 0x2000, false, 0);
-        p.want(None, 0x2000, 0x1000, false, 1);
-        p.want(None, 0x0ff0, 0x9000, false, 2);
-        p.want(None, 0x8000, 0x9000, false, 3);
+        p.want(None, 0x1ff0, 0x2000, Need::default(), 0);
+        p.want(None, 0x2000, 0x1000, Need::default(), 1);
+        p.want(None, 0x0ff0, 0x9000, Need::default(), 2);
+        p.want(None, 0x8000, 0x9000, Need::default(), 3);
         assert_eq!(
             sent(&mut p),
             [
@@ -253,7 +256,7 @@ mod test {
     fn a_stop_marker_follows_the_requests_of_its_pasid() {
         let mut p = paging(1);
         for (slot, ssid) in [(0, None), (1, Some(3))] {
-            p.want(ssid, 0x1000, 1, true, slot);
+            p.want(ssid, 0x1000, 1, Need { write: true, ..Need::default() }, slot);
         }
         p.stop(3);
         p.stop(4);

@@ -4,7 +4,7 @@ use sim::{DomainId, Queue, Time};
 
 use super::*;
 use crate::bus::{LINE, Requester};
-use crate::dma::{AddressType, PageAnswer};
+use crate::dma::{AddressType, Grant, Incoming, PageAnswer};
 use crate::memory::PhysMem;
 
 const PAGE: u64 = 4096;
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub map: BTreeMap<u64, (u64, bool, bool)>,
     pub requests: Vec<(Time, DmaRequest)>,
     pub said: Vec<(Time, Out)>,
+    /// Makes more, or less, of what a translation request is granted.
+    pub grant: fn(&DmaRequest, Grant) -> Grant,
     /// How page requests are answered, and after how many of Success a page is there.
     pub pages: (PageAnswer, u32),
     /// Groups with a page from here on are invalid.
@@ -35,6 +37,7 @@ impl World {
         Self {
             memory: PhysMem::new(),
             map: (1..100).map(|page| (page, (page + 1000, true, true))).collect(),
+            grant: |_, grant| grant,
             requests: Vec::new(),
             said: Vec::new(),
             pages: (PageAnswer::Success, 1),
@@ -52,7 +55,8 @@ impl World {
         let pa = match request.kind {
             AddressType::TranslationRequest { .. } => {
                 let (page, read, write) = mapping.unwrap_or_default();
-                return DmaResult::Translation { pa: page * PAGE, size_log2: 12, read, write };
+                let grant = Grant { pa: page * PAGE, size_log2: 12, read, write, ..Grant::default() };
+                return DmaResult::Translation((self.grant)(request, grant));
             }
             AddressType::Translated => request.addr,
             AddressType::Untranslated => match mapping {
@@ -171,20 +175,21 @@ const WRITE_TAG: u32 = 2;
 
 /// A read of eight bytes.
 pub(super) fn read(offset: u64) -> In {
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: READ_TAG, addr: offset, op: Op::Read { len: 8 } })
+    In::Bus(Transaction::new(Requester::Cpu(0), READ_TAG, offset, Op::Read { len: 8 }))
 }
 /// A write of four bytes.
 pub(super) fn write32(offset: u64, value: u32) -> In {
     let op = Op::Write(Data::u32(value));
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
+    In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 /// A write of eight bytes.
 pub(super) fn write(offset: u64, value: u64) -> In {
     let op = Op::Write(Data::u64(value));
-    In::Bus(Transaction { from: Requester::Cpu(0), tag: WRITE_TAG, addr: offset, op })
+    In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
-    let job = Job { write, iova, ssid: None, len, pattern: pattern.to_vec(), stop: false };
+    let pattern = pattern.to_vec();
+    let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len, pattern, stop: false };
     In::Job { cpu: 0, tag: 1, job: Box::new(job) }
 }
 fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
@@ -255,6 +260,81 @@ fn jobs_stop_at_the_first_abort() {
             assert_eq!(results[0].data.len() as u32, if write { 0 } else { done }, "{case}");
         }
     }
+}
+
+/// A read or write of a line, what it says of itself, what is granted; what was sent: the request for a translation with NW, Exe
+/// and Priv, the access and whether it snoops.
+#[test]
+fn requests_ask_for_what_accesses_need_and_accesses_go_out_as_granted() {
+    let fetch = Incoming { instruction: true, ..Incoming::DEFAULT };
+    let both = Incoming { privileged: true, ..fetch };
+    let all = |r: &DmaRequest, grant: Grant| {
+        let Incoming { privileged, instruction, .. } = r.incoming;
+        Grant { execute: instruction, privileged, ..grant }
+    };
+    for (name, write, ssid, incoming, grant, want) in [
+        ("data", false, Some(1), Incoming::DEFAULT, all as fn(&DmaRequest, Grant) -> Grant, "nw, translated"),
+        ("fetch", false, Some(1), fetch, all, "nw exe, translated"),
+        ("privileged fetch", false, Some(1), both, all, "nw exe priv, translated"),
+        ("writes are data", true, Some(1), both, all, "priv, translated"),
+        ("without PASID", false, None, both, all, "nw, translated"),
+        ("no Exe granted", false, Some(1), fetch, |_, grant| grant, "nw exe, nw exe, page request r x"),
+        (
+            "of another privilege",
+            false,
+            Some(1),
+            both,
+            |_, g| Grant { execute: true, ..g },
+            "nw exe priv, nw exe priv, page request r x priv",
+        ),
+        (
+            "U",
+            false,
+            None,
+            Incoming::DEFAULT,
+            |_, g| Grant { untranslated_only: true, ..g },
+            "nw, untranslated",
+        ),
+        (
+            "N",
+            false,
+            None,
+            Incoming::DEFAULT,
+            |_, g| Grant { no_snoop: true, ..g },
+            "nw, translated unsnooped",
+        ),
+    ] {
+        let mut world = World::new();
+        world.grant = grant;
+        let pri = PriConfig { credits: 1, tries: 1, ..PriConfig::default() };
+        let mut endpoint = Endpoint::new(EndpointConfig { pri: Some(pri), ..with_atc() });
+        let job = Job { write, iova: PAGE, ssid, incoming, len: 8, pattern: vec![1], stop: false };
+        let job = In::Job { cpu: 0, tag: 1, job: Box::new(job) };
+        world.run(&mut endpoint, vec![(Time::ZERO, job)]);
+        let mut sent: Vec<String> = world.requests.iter().map(|(_, request)| sent(request)).collect();
+        sent.extend(world.page_requests.iter().map(|r| {
+            let flags = [(r.r(), " r"), (r.w(), " w"), (r.x(), " x"), (r.priv_(), " priv")];
+            format!("page request{}", shown(&flags))
+        }));
+        assert_eq!(sent.join(", "), want, "{name}");
+    }
+}
+
+fn shown(flags: &[(bool, &str)]) -> String {
+    flags.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect()
+}
+
+fn sent(request: &DmaRequest) -> String {
+    let Incoming { privileged, instruction, memory } = request.incoming;
+    let unsnooped = memory == crate::smmu::Attributes::NOT_SNOOPED;
+    let flags = match request.kind {
+        AddressType::TranslationRequest { write } => {
+            vec![(!write, "nw "), (instruction, "exe "), (privileged, "priv ")]
+        }
+        AddressType::Translated => vec![(true, "translated"), (unsnooped, " unsnooped")],
+        AddressType::Untranslated => vec![(true, "untranslated"), (unsnooped, " unsnooped")],
+    };
+    shown(&flags).trim().to_owned()
 }
 
 /// Four pages from a hole of two on, of which the second may never be there. What there is of each row: whether it may ask, how it is
@@ -328,7 +408,15 @@ fn a_pasid_ends_with_a_stop_marker() {
         let mut world = World::new();
         world.map.remove(&1);
         let mut endpoint = Endpoint::new(EndpointConfig { pri, ..with_atc() });
-        let job = Job { write: false, iova: PAGE, ssid, len: 64, pattern: Vec::new(), stop };
+        let job = Job {
+            write: false,
+            iova: PAGE,
+            ssid,
+            incoming: Incoming::DEFAULT,
+            len: 64,
+            pattern: Vec::new(),
+            stop,
+        };
         world.run(&mut endpoint, vec![(Time::ZERO, In::Job { cpu: 0, tag: 0, job: Box::new(job) })]);
         assert_eq!(endpoint.counters().stop_markers, markers, "{name}");
         let sent: Vec<_> = world.page_requests.iter().map(|request| request.is_stop_marker()).collect();
@@ -521,7 +609,7 @@ fn an_endpoint_without_an_atc_answers_after_a_round_trip() {
 
 #[test]
 fn a_dma_endpoint_has_no_registers() {
-    let transaction = |op| Transaction { from: Requester::Cpu(0), tag: 1, addr: 0x40, op };
+    let transaction = |op| Transaction::new(Requester::Cpu(0), 1, 0x40, op);
     for (op, want) in [
         (Op::Read { len: 4 }, Err(Abort)),
         (Op::Write(Data::u32(1)), Ok(Data::EMPTY)), // posted: the CPU is not told

@@ -5,14 +5,15 @@ use spec::smmu::EventRecord;
 
 use super::{FunctionalSmmu, Surroundings};
 use crate::bus::{Abort, Data, PhysAddr};
+use crate::dma::Incoming;
 use crate::psmmu::Triggers;
 use crate::record::{Record, Updater};
 use crate::smmu::atos::{self, Answer, Group};
 use crate::smmu::engine::Resume;
 use crate::smmu::pmcg::{Pmcgs, Seen};
 use crate::smmu::{
-    AtsAnswer, Outcome, Request, RequestKind, TableMemory, translate_after_micro, translate_in_micro,
-    translate_observed,
+    AtsAnswer, Attributes, Outcome, Request, RequestKind, TableMemory, translate_after_micro,
+    translate_in_micro, translate_observed,
 };
 
 /// Bytes that one translation serves at most; nothing that the SMMU does crosses a multiple of it.
@@ -32,12 +33,14 @@ pub struct Stream {
     pub translated: bool,
     /// The bus has no such transactions: the SMMU refuses them (IHI 0070, 16.7.1); meaningless for a translation request.
     pub unsupported: bool,
+    /// What they say of themselves.
+    pub incoming: Incoming,
 }
 
 impl Stream {
     /// Untranslated transactions without SubstreamID.
     pub const fn new(sid: u32) -> Self {
-        Self { sid, ssid: None, translated: false, unsupported: false }
+        Self { sid, ssid: None, translated: false, unsupported: false, incoming: Incoming::DEFAULT }
     }
     /// The same with a SubstreamID.
     #[must_use]
@@ -56,11 +59,18 @@ impl Stream {
         Self { unsupported: true, ..self }
     }
 
+    /// The same with transactions that say this of themselves.
+    #[must_use]
+    pub const fn with_incoming(self, incoming: Incoming) -> Self {
+        Self { incoming, ..self }
+    }
+
     #[inline]
     const fn request(self, addr: u64, write: bool) -> Request {
         let kind = if self.translated { RequestKind::AtsTranslated } else { RequestKind::Ordinary };
         let unsupported = self.unsupported;
-        Request { ssid: self.ssid, write, unsupported, ..Request::read(self.sid, addr).of_kind(kind) }
+        let request = Request::read(self.sid, addr).of_kind(kind).with_incoming(self.incoming);
+        Request { ssid: self.ssid, write, unsupported, ..request }
     }
 }
 
@@ -163,39 +173,41 @@ struct Walk<'a, S> {
 
 impl<S: Surroundings> TableMemory for &mut Walk<'_, S> {
     #[inline]
-    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort> {
+    fn read(
+        &mut self,
+        addr: PhysAddr,
+        len: usize,
+        attributes: impl FnOnce() -> Attributes,
+    ) -> Result<Data, Abort> {
         self.reads += 1;
         if self.triggers.read.strikes() {
             return Err(Abort);
         }
         let data = Data::filled(len, |bytes| self.around.read(addr, bytes))?;
-        self.around.table_read(addr, data.bytes());
+        self.around.table_read(addr, data.bytes(), attributes);
         Ok(data)
     }
 
     #[inline]
-    fn word(&mut self, addr: PhysAddr) -> Result<u64, Abort> {
+    fn word(&mut self, addr: PhysAddr, attributes: impl FnOnce() -> Attributes) -> Result<u64, Abort> {
         self.reads += 1;
         if self.triggers.read.strikes() {
             return Err(Abort);
         }
         let mut bytes = [0; 8];
         self.around.read(addr, &mut bytes)?;
-        self.around.table_read(addr, &bytes);
+        self.around.table_read(addr, &bytes, attributes);
         Ok(u64::from_le_bytes(bytes))
     }
 
     fn compare_swap(&mut self, addr: PhysAddr, before: u64, after: u64) -> Result<u64, Abort> {
         let found = self.around.compare_swap(addr, before, after)?;
         if found != before {
-            self.around.table_read(addr, &found.to_le_bytes());
+            self.around.table_read(addr, &found.to_le_bytes(), Attributes::default);
             return Ok(found);
         }
         self.updates += 1;
-        let Request { sid, ssid, addr: iova, kind, write, .. } = *self.request;
-        let write = write || kind == RequestKind::AtsRequest { write: true };
-        let translated = kind == RequestKind::AtsTranslated;
-        let who = Updater { smmu: self.smmu, sid, ssid, iova, write, translated, begun: self.around.now() };
+        let who = Updater::new(self.smmu, self.request, self.around.now());
         self.around.record(Record::DescriptorUpdated { who, addr, before, after });
         Ok(found)
     }
@@ -266,7 +278,7 @@ impl FunctionalSmmu {
         self.metrics.dmas += 1;
         self.metrics.ats_requests += 1;
         self.next_id += 1;
-        let request = stream.request(iova, false).of_kind(RequestKind::AtsRequest { write });
+        let request = stream.request(iova, false).of_kind(RequestKind::AtsRequest { write }).as_it_counts();
         let Outcome::Ats { answer, event } = self.translate(request, around) else {
             unreachable!("a translation request ends with an answer")
         };
@@ -274,8 +286,8 @@ impl FunctionalSmmu {
             self.record_event(event, around);
         }
         let (pa, size_log2) = answer.told();
-        let Stream { sid, ssid, .. } = stream;
-        around.record(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova, pa, size_log2 });
+        let (incoming, Stream { sid, ssid, .. }) = (request.incoming(), stream);
+        around.record(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova, incoming, pa, size_log2 });
         answer
     }
 
@@ -369,9 +381,9 @@ impl FunctionalSmmu {
         self.next_id += 1;
         let begun = around.now();
         let (smmu, Part { stream, addr: iova, len, write, .. }) = (self.smmu(), *part);
-        let Stream { sid, ssid, translated, .. } = stream;
+        let Stream { sid, ssid, translated, incoming, .. } = stream;
         match self.translate(stream.request(iova, write), around) {
-            Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
+            Outcome::Translated { pa, size_log2, attributes, tlb_hit, filled, .. } => {
                 if filled && around.is_observed() {
                     around.record(Record::filled(smmu, sid, iova, pa, size_log2));
                 }
@@ -386,6 +398,8 @@ impl FunctionalSmmu {
                         pa,
                         len,
                         write,
+                        incoming,
+                        attributes,
                         translated,
                         tlb_hit,
                         begun,
@@ -446,8 +460,8 @@ impl FunctionalSmmu {
         event: Option<u8>,
         begun: Time,
     ) -> Record {
-        let (smmu, Stream { sid, ssid, translated, .. }) = (self.smmu(), stream);
-        Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun }
+        let (smmu, Stream { sid, ssid, translated, incoming, .. }) = (self.smmu(), stream);
+        Record::DmaAborted { id, smmu, sid, ssid, iova, write, incoming, translated, event, begun }
     }
 
     /// Parks a part until CMD_RESUME; or, while no record can be written or too many are held, until it is worth another try.

@@ -46,7 +46,7 @@ use crate::smmu::ports::Ports;
 use crate::smmu::pri_queue::PriQueue;
 use crate::smmu::registers::Registers;
 use crate::smmu::stalls::Stalls;
-use crate::smmu::{Caches, Control, Features};
+use crate::smmu::{Attributes, Caches, Control, Features};
 
 use self::dma::Parked;
 use self::held::Held;
@@ -69,9 +69,9 @@ pub trait Surroundings {
     /// # Errors
     /// Nothing answers there.
     fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort>;
-    /// The words of a structure or table as a translation has just read them. For observers.
-    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
-        let _ = (addr, bytes);
+    /// The words of a structure or table as a translation has just read them, and with which memory attributes. For observers.
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8], attributes: impl FnOnce() -> Attributes) {
+        let _ = (addr, bytes, attributes);
     }
     /// A rising edge of a wired interrupt.
     fn edge(&mut self, intid: u32);

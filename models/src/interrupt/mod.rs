@@ -205,7 +205,7 @@ mod test {
         (cx.said, cx.notes)
     }
     fn bus(from: Requester, offset: u64, op: Op) -> In {
-        In::Bus(Transaction { from, tag: 3, addr: BASE + offset, op })
+        In::Bus(Transaction::new(from, 3, BASE + offset, op))
     }
     fn delivered(said: &[(Time, Out)]) -> Vec<(Time, u16, u32)> {
         said.iter()

@@ -33,7 +33,7 @@ fn flat() -> Memory {
 }
 
 fn access(from: Requester, tag: u32, addr: u64, op: Op) -> In {
-    In::Access(Transaction { from, tag, addr, op })
+    In::Access(Transaction::new(from, tag, addr, op))
 }
 fn cpu(cpu: u16, tag: u32, addr: u64, op: Op) -> In {
     access(Requester::Cpu(cpu), tag, addr, op)

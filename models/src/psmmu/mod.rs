@@ -59,7 +59,7 @@ use crate::smmu::interrupts::{Lines, Source};
 use crate::smmu::pmcg::{PmcgConfig, Unit};
 use crate::smmu::ports::Ports;
 use crate::smmu::registers::Registers;
-use crate::smmu::{CacheShape, Caches, Control, Features, IdrProfile};
+use crate::smmu::{Attributes, CacheShape, Caches, Control, Features, IdrProfile};
 
 use self::commands::Executing;
 use self::pages::Pages;
@@ -383,11 +383,22 @@ impl Psmmu {
         self.config.index
     }
 
-    /// Sends a transaction of the SMMU's own at `when`.
+    /// Sends a transaction of the SMMU's own at `when`. Queues and doorbells count as coherent, whatever CR1 and IRQ_CFG2 say.
     fn send(&mut self, when: Time, addr: PhysAddr, op: Op, pending: Pending, cx: &mut Context) {
+        self.send_with(Attributes::COHERENT, (when, addr, op), pending, cx);
+    }
+
+    /// The same for a structure, a table or a device, with these memory attributes.
+    fn send_with(
+        &mut self,
+        attributes: Attributes,
+        (when, addr, op): (Time, PhysAddr, Op),
+        pending: Pending,
+        cx: &mut Context,
+    ) {
         let tag = self.tags.put(pending);
         let from = Requester::Psmmu(self.config.index);
-        cx.say_at(when, Out::Bus(Transaction { from, tag, addr, op }));
+        cx.say_at(when, Out::Bus(Transaction { from, tag, addr, op, attributes }));
     }
 
     fn responded(&mut self, response: &Response, cx: &mut Context) {

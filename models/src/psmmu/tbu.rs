@@ -179,16 +179,12 @@ fn request_of(dma: &DmaRequest) -> Request {
         AddressType::TranslationRequest { write } => (false, RequestKind::AtsRequest { write }),
     };
     Request {
-        sid: dma.sid,
         ssid: dma.ssid,
-        addr: dma.addr,
         write,
         atomic: matches!(dma.op, Op::CompareSwap { .. } | Op::FetchAdd(_) | Op::Swap(_)) && write,
-        instruction: false,
-        privileged: false,
         kind,
         unsupported: dma.unsupported,
-        attributes: Attributes::COHERENT,
+        ..Request::read(dma.sid, dma.addr).with_incoming(dma.incoming)
     }
 }
 
@@ -296,19 +292,21 @@ impl Psmmu {
         }
         self.metrics.walk_reads += 1;
         let when = flight.at.max(cx.now) + self.config.timing.walk_step;
+        let attributes = flight.translation.fetch_attributes(&self.control);
         let slot = self.tbu.park(flight, Parked::Memory);
         let aborted = self.triggers.read.strikes();
-        self.send(when, addr, Op::Read { len }, Pending::Walk { slot, aborted }, cx);
+        self.send_with(attributes, (when, addr, Op::Read { len }), Pending::Walk { slot, aborted }, cx);
     }
 
     /// Changes a descriptor. The flight has read it, so it has a walk slot.
     fn update(&mut self, flight: Flight, addr: u64, update: Update, cx: &mut Context) {
         assert!(flight.walks, "what has not been read is not changed");
         let when = flight.at.max(cx.now) + self.config.timing.walk_step;
+        let attributes = flight.translation.fetch_attributes(&self.control);
         let slot = self.tbu.park(flight, Parked::Memory);
         let Update { expected, new } = update;
         let op = Op::CompareSwap { expected, new };
-        self.send(when, addr, op, Pending::Update { slot, addr, update }, cx);
+        self.send_with(attributes, (when, addr, op), Pending::Update { slot, addr, update }, cx);
     }
 
     /// Memory has answered the change of a descriptor.
@@ -323,12 +321,8 @@ impl Psmmu {
         let Update { expected: before, new: after } = update;
         if result.is_ok_and(|found| found.value() == before) {
             let (flight, _) = self.tbu.slots[slot].as_ref().expect("the slot is in use");
-            let Request { sid, ssid, addr: iova, kind, write, .. } = *flight.request();
-            let write = write || kind == RequestKind::AtsRequest { write: true };
-            let translated = kind == RequestKind::AtsTranslated;
-            let (smmu, begun) = (self.smmu(), flight.begun);
+            let who = Updater::new(self.smmu(), flight.request(), flight.begun);
             self.metrics.walk_updates += 1;
-            let who = Updater { smmu, sid, ssid, iova, write, translated, begun };
             cx.note(Record::DescriptorUpdated { who, addr, before, after });
         }
         self.walked(slot, result, cx);
@@ -352,12 +346,12 @@ impl Psmmu {
             self.tbu.release_page(flight.request(), flight.at);
         }
         match outcome {
-            Outcome::Translated { pa, size_log2, tlb_hit, filled, .. } => {
+            Outcome::Translated { pa, size_log2, attributes, tlb_hit, filled, .. } => {
                 if filled {
                     let Request { sid, addr, .. } = *flight.request();
                     cx.note(Record::filled(self.smmu(), sid, addr, pa, size_log2));
                 }
-                self.forward(flight, pa, tlb_hit, cx);
+                self.forward(flight, pa, attributes, tlb_hit, cx);
             }
             Outcome::Abort { event } => self.refuse(flight, event, DmaResult::Aborted(Abort), cx),
             Outcome::ReadZeroWriteIgnored { event } => {
@@ -386,7 +380,7 @@ impl Psmmu {
     }
 
     fn note_abort(&self, id: u64, request: &DmaRequest, event: Option<u8>, begun: Time, cx: &mut Context) {
-        let DmaRequest { sid, ssid, addr, kind, op, .. } = *request;
+        let DmaRequest { sid, ssid, addr, kind, op, incoming, .. } = *request;
         cx.note(Record::DmaAborted {
             id,
             smmu: self.smmu(),
@@ -394,6 +388,7 @@ impl Psmmu {
             ssid,
             iova: addr,
             write: op.writes(),
+            incoming,
             translated: kind == AddressType::Translated,
             event,
             begun,
@@ -401,8 +396,8 @@ impl Psmmu {
     }
 
     /// Sends the translated access to memory. The transaction is in flight until memory has answered.
-    fn forward(&mut self, flight: &Flight, pa: u64, tlb_hit: bool, cx: &mut Context) {
-        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, .. } = *flight.device();
+    fn forward(&mut self, flight: &Flight, pa: u64, attributes: Attributes, tlb_hit: bool, cx: &mut Context) {
+        let DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, incoming, .. } = *flight.device();
         cx.note(Record::DmaTranslated {
             id: flight.id,
             smmu: self.smmu(),
@@ -412,12 +407,15 @@ impl Psmmu {
             pa,
             len: op.len() as u32,
             write: op.writes(),
+            incoming,
+            attributes,
             translated: kind == AddressType::Translated,
             tlb_hit,
             begun: flight.begun,
         });
         let pending = Pending::Access { id: flight.id, endpoint, tag, since: flight.since };
-        self.send(flight.at + self.config.timing.forward, pa, op, pending, cx);
+        let when = flight.at + self.config.timing.forward;
+        self.send_with(attributes, (when, pa, op), pending, cx);
     }
 
     /// Memory has answered a translated access.
@@ -449,18 +447,12 @@ impl Psmmu {
 
     fn answer_ats(&mut self, flight: &Flight, answer: AtsAnswer, cx: &mut Context) {
         let (pa, size_log2) = answer.told();
-        let result = match answer {
-            AtsAnswer::Translation { pa, size_log2, read, write } => {
-                DmaResult::Translation { pa, size_log2, read, write }
-            }
-            AtsAnswer::Unsupported => DmaResult::Unsupported,
-            AtsAnswer::Abort => DmaResult::Aborted(Abort),
-        };
         self.metrics.ats_requests += 1;
-        let DmaRequest { sid, ssid, addr, .. } = *flight.device();
-        cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova: addr, pa, size_log2 });
+        let Request { sid, ssid, addr: iova, .. } = *flight.request();
+        let incoming = flight.request().incoming();
+        cx.note(Record::AtsAnswered { smmu: self.smmu(), sid, ssid, iova, incoming, pa, size_log2 });
         self.atc_earliest = self.atc_earliest.max(flight.at.max(cx.now) + self.config.timing.complete);
-        self.answer(flight, result, cx);
+        self.answer(flight, answer.result(), cx);
     }
 
     /// An operation of software has ended: PAR follows, then RUN. Until then it is in flight.

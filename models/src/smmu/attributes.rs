@@ -102,6 +102,17 @@ impl Cacheability {
         }
     }
 
+    /// From a field for tables.
+    const fn of_table(field: u64) -> Self {
+        let no_write = Hints { write: false, ..Hints::DEFAULT };
+        match field & 3 {
+            0 => Self::NonCacheable,
+            1 => Self::WriteBack(Hints::DEFAULT),
+            2 => Self::WriteThrough(no_write),
+            _ => Self::WriteBack(no_write),
+        }
+    }
+
     const fn mair(self) -> u8 {
         let (kind, hints) = match self {
             Self::NonCacheable => return 0b0100,
@@ -276,6 +287,9 @@ impl Attributes {
     /// What the SMMU makes of a transaction that brings no attributes (IHI 0070, 13.1.3).
     pub const UNSUPPLIED: Self = Self { mair: 0xff, sh: 0 };
 
+    /// What a root port gives to accesses to memory with No_snoop.
+    pub const NOT_SNOOPED: Self = Self::new(Memory::NON_CACHEABLE, Shareability::Outer);
+
     /// From type and shareability, made consistent.
     pub const fn new(memory: Memory, shareability: Shareability) -> Self {
         Self::from_fields(memory.mair(), shareability.field())
@@ -307,6 +321,15 @@ impl Attributes {
     #[inline]
     pub const fn stage1(leaf: Leaf1, mair: u64) -> Self {
         Self::from_fields((mair >> (8 * leaf.attrindx())) as u8, leaf.sh() as u8)
+    }
+
+    /// What a register or structure says of the tables that it points to, in its fields for inner and outer cacheability and
+    /// for shareability.
+    pub const fn table(inner: u64, outer: u64, sh: u64) -> Self {
+        Self::new(
+            Memory::Normal { inner: Cacheability::of_table(inner), outer: Cacheability::of_table(outer) },
+            Shareability::from_field(sh),
+        )
     }
 
     /// The memory type.

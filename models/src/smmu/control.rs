@@ -1,6 +1,6 @@
 //! The registers that translation depends on, as they are in effect.
 
-use spec::smmu::page0::{CR0, CR2, GBPA, STRTAB_BASE, STRTAB_BASE_CFG};
+use spec::smmu::page0::{CR0, CR1, CR2, GBPA, STRTAB_BASE, STRTAB_BASE_CFG};
 
 use super::features::Features;
 use super::granule::low_mask;
@@ -13,6 +13,8 @@ pub struct Control {
     pub features: Features,
     /// CR0 as acknowledged: SMMUEN, ATSCHK and VMW matter here.
     pub cr0: CR0,
+    /// Attributes of the Stream table.
+    pub cr1: CR1,
     /// E2H, RECINVSID, REC_CFG_ATS.
     pub cr2: CR2,
     /// E2H has changed, and SMMUEN has not been set since (IHI 0070, 6.3.12.3).
@@ -33,6 +35,7 @@ impl Control {
         Self {
             features,
             cr0: CR0(0),
+            cr1: CR1(0),
             cr2: CR2(0),
             e2h_unknown: false,
             gbpa: GBPA(0),

@@ -343,6 +343,11 @@ impl Features {
         })
     }
 
+    /// log2 of the smallest page; the smallest translation unit of ATS (IHI 0070, 3.9.1).
+    pub fn smallest_page(&self) -> u8 {
+        Granule::ALL.into_iter().filter(|&g| self.has(g)).map(Granule::bits).min().unwrap_or(12)
+    }
+
     /// Whether tables of this granule are supported.
     pub const fn has(&self, granule: Granule) -> bool {
         self.granules[granule as usize]

@@ -2,6 +2,7 @@
 
 use crate::bus::{Abort, Data, PhysAddr};
 
+use super::attributes::Attributes;
 use super::caches::{CacheStats, Caches};
 use super::control::Control;
 use super::request::Request;
@@ -10,17 +11,22 @@ use super::translation::{Front, Translation};
 
 /// Where structures and tables are. A closure that reads is such a memory, in which nothing can be updated.
 pub trait TableMemory {
-    /// Reads 8 or 64 bytes, aligned to as many.
+    /// Reads 8 or 64 bytes, aligned to as many. `attributes` says how, to who wants to know.
     ///
     /// # Errors
     /// Nothing answers there.
-    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort>;
+    fn read(
+        &mut self,
+        addr: PhysAddr,
+        len: usize,
+        attributes: impl FnOnce() -> Attributes,
+    ) -> Result<Data, Abort>;
     /// Reads eight bytes, aligned to as many, as a little-endian word.
     ///
     /// # Errors
     /// Nothing answers there.
-    fn word(&mut self, addr: PhysAddr) -> Result<u64, Abort> {
-        self.read(addr, 8).map(|data| data.value())
+    fn word(&mut self, addr: PhysAddr, attributes: impl FnOnce() -> Attributes) -> Result<u64, Abort> {
+        self.read(addr, 8, attributes).map(|data| data.value())
     }
     /// Replaces the word at `addr` by `new` in a single atomic access if it is `expected`; returns what it was.
     ///
@@ -30,7 +36,7 @@ pub trait TableMemory {
 }
 
 impl<F: FnMut(PhysAddr, usize) -> Result<Data, Abort>> TableMemory for F {
-    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort> {
+    fn read(&mut self, addr: PhysAddr, len: usize, _: impl FnOnce() -> Attributes) -> Result<Data, Abort> {
         self(addr, len)
     }
     fn compare_swap(&mut self, _: PhysAddr, _: u64, _: u64) -> Result<u64, Abort> {
@@ -39,6 +45,7 @@ impl<F: FnMut(PhysAddr, usize) -> Result<Data, Abort>> TableMemory for F {
 }
 
 /// Translates a request that has just arrived, and says whether it went beyond the TLBs.
+#[inline]
 pub fn translate_at_once(
     request: &Request,
     control: &Control,
@@ -106,7 +113,10 @@ pub fn translate_observed(
         missed |= step.is_beyond_tlbs();
         input = match step {
             Step::Lookup(_) => Input::Go,
-            Step::Read { addr, len } => Input::Data(memory.read(addr, len.into())),
+            Step::Read { addr, len } => {
+                let attributes = || translation.fetch_attributes(control);
+                Input::Data(memory.read(addr, len.into(), attributes))
+            }
             Step::CompareSwap { addr, expected, new } => {
                 Input::Data(memory.compare_swap(addr, expected, new).map(Data::u64))
             }
@@ -115,6 +125,8 @@ pub fn translate_observed(
     }
 }
 
+// Apart, so that hits are short.
+#[inline(never)]
 fn carry(
     translation: &mut Translation,
     mut step: Step,
@@ -127,13 +139,16 @@ fn carry(
         missed |= step.is_beyond_tlbs();
         step = match step {
             Step::Read { addr, len: 8 } => {
-                let word = memory.word(addr);
-                let word = translation.follow(control, caches, word, |addr| memory.word(addr));
+                let word = memory.word(addr, || translation.fetch_attributes(control));
+                let word = translation.follow(control, caches, word, |translation, addr| {
+                    memory.word(addr, || translation.fetch_attributes(control))
+                });
                 translation.word(control, caches, word)
             }
             Step::Lookup(_) => translation.go(control, caches),
             Step::Read { addr, len } => {
-                translation.structure(control, caches, &memory.read(addr, len.into()))
+                let data = memory.read(addr, len.into(), || translation.fetch_attributes(control));
+                translation.structure(control, caches, &data)
             }
             Step::CompareSwap { addr, expected, new } => {
                 translation.word(control, caches, memory.compare_swap(addr, expected, new))

@@ -99,7 +99,12 @@ impl MicroEntry {
     #[inline]
     fn output(&self, incoming: Attributes) -> Attributes {
         let [known, output] = self.attributes;
-        if incoming == known { output } else { self.entry.attributes.output(self.overrides.of(incoming)) }
+        if incoming == known { output } else { self.output_of_another(incoming) }
+    }
+
+    #[cold]
+    fn output_of_another(&self, incoming: Attributes) -> Attributes {
+        self.entry.attributes.output(self.overrides.of(incoming))
     }
 
     #[inline]

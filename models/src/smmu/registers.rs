@@ -376,6 +376,7 @@ impl Registers {
         Control {
             features: self.features,
             cr0: CR0(ack.0),
+            cr1: self.page0.get::<CR1>(),
             cr2,
             e2h_unknown: !ack.smmuen() && cr2.e2h() != self.e2h,
             gbpa: self.gbpa,

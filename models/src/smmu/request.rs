@@ -2,6 +2,7 @@
 
 use super::atos::Lookup;
 use super::attributes::Attributes;
+use crate::dma::Incoming;
 
 /// How the address of a request is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,29 @@ impl Request {
     #[must_use]
     pub const fn with_ssid(self, ssid: u32) -> Self {
         Self { ssid: Some(ssid), ..self }
+    }
+
+    /// The same, as the transaction says of itself.
+    #[must_use]
+    #[inline]
+    pub const fn with_incoming(self, incoming: Incoming) -> Self {
+        let Incoming { privileged, instruction, memory } = incoming;
+        Self { privileged, instruction, attributes: memory, ..self }
+    }
+
+    /// What the transaction says of itself.
+    pub const fn incoming(&self) -> Incoming {
+        let Self { privileged, instruction, attributes: memory, .. } = *self;
+        Incoming { privileged, instruction, memory }
+    }
+
+    /// The same without what it cannot say: only with a PASID does a request for a translation say for whom (IHI 0070, 13.7).
+    #[must_use]
+    pub const fn as_it_counts(self) -> Self {
+        match (self.kind, self.ssid) {
+            (RequestKind::AtsRequest { .. }, None) => Self { instruction: false, privileged: false, ..self },
+            _ => self,
+        }
     }
 
     /// The same, privileged.

@@ -5,6 +5,7 @@ use spec::smmu::EventRecord;
 use super::atos::Answer;
 use super::attributes::Attributes;
 use crate::bus::{Abort, Data, PhysAddr};
+use crate::dma::{DmaResult, Grant};
 
 /// Which stage of translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,18 +84,9 @@ impl Step {
 /// The answer to an ATS translation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtsAnswer {
-    /// Success; no access where both permissions are false. It has no memory attributes: N is always 0, and of the accesses
-    /// that use it the SMMU passes on what they bring.
-    Translation {
-        /// First output address of the region (an intermediate address if the stream's ATS is split-stage).
-        pa: PhysAddr,
-        /// log2 of its size.
-        size_log2: u8,
-        /// Reads are permitted.
-        read: bool,
-        /// Writes are permitted.
-        write: bool,
-    },
+    /// Success. Addresses are intermediate ones if the stream's ATS is split-stage. It has no memory attributes: N is always 0,
+    /// and of the accesses that use it the SMMU passes on what they bring.
+    Translation(Grant),
     /// Unsupported Request.
     Unsupported,
     /// Completer Abort.
@@ -105,8 +97,17 @@ impl AtsAnswer {
     /// What the endpoint may use from now on: the output address, if there is any access, and log2 of the region's size.
     pub const fn told(&self) -> (Option<PhysAddr>, u8) {
         match *self {
-            Self::Translation { pa, size_log2, read, write } if read || write => (Some(pa), size_log2),
-            Self::Translation { .. } | Self::Unsupported | Self::Abort => (None, 0),
+            Self::Translation(grant) if grant.permits_any() => (Some(grant.pa), grant.size_log2),
+            Self::Translation(_) | Self::Unsupported | Self::Abort => (None, 0),
+        }
+    }
+
+    /// What the endpoint is sent.
+    pub const fn result(self) -> DmaResult {
+        match self {
+            Self::Translation(grant) => DmaResult::Translation(grant),
+            Self::Unsupported => DmaResult::Unsupported,
+            Self::Abort => DmaResult::Aborted(Abort),
         }
     }
 }

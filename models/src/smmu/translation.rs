@@ -11,6 +11,7 @@
 
 mod configure;
 mod ends;
+mod fetch;
 mod front;
 mod operation;
 mod stages;
@@ -20,7 +21,7 @@ pub(super) use front::Front;
 use spec::smmu::{EventNumber, EventRecord};
 
 use super::atos::Answer;
-use super::attributes::Overrides;
+use super::attributes::{LeafAttributes, Overrides};
 use super::caches::Caches;
 use super::config::Tables;
 use super::config_cache::{Context, Stream};
@@ -35,6 +36,7 @@ use super::step::{AtsAnswer, Input, Outcome, Step, Unit};
 use super::tlb::Entry;
 use super::walk_cache::TableEntry;
 use crate::bus::{Abort, Data};
+use crate::dma::Grant;
 
 /// What the next input is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,8 @@ pub struct Translation {
     may_span: bool,
     /// After the overrides of the STE.
     access: Access,
+    /// log2 of the size of an answer to a translation request that permits nothing.
+    unit: u8,
     stream: Stream,
     /// log2 of the STEs in the array that a level-1 descriptor led to.
     array_bits: u8,
@@ -165,6 +169,8 @@ pub struct Translation {
     purpose: Purpose,
     /// Where the outstanding access goes.
     fetch: u64,
+    /// What stage 2 says of that place, where the address was an intermediate one.
+    under: LeafAttributes,
     /// What is being written into the descriptors that `one` and `two` stand at.
     updates: [Update; 2],
     lost_updates: u8,
@@ -207,10 +213,10 @@ const fn done(outcome: Outcome) -> Step {
 impl Translation {
     /// A transaction that has just arrived.
     pub fn new(request: Request) -> Self {
-        Self::begun(request)
+        Self::begun(request.as_it_counts())
     }
 
-    /// [`Translation::new`] in place, without a copy, for who does not move it afterwards.
+    /// [`Translation::new`] in place, without a copy, for who does not move it afterwards. The request is as it counts.
     #[inline]
     fn begun(request: Request) -> Self {
         Self {
@@ -219,6 +225,7 @@ impl Translation {
             may_fill: !operation::is_passive(&request),
             may_span: true,
             access: access_of(&request),
+            unit: 0,
             stream: Stream::default(),
             array_bits: 0,
             context: Context::default(),
@@ -232,6 +239,7 @@ impl Translation {
             ipa: 0,
             purpose: Purpose::Input,
             fetch: 0,
+            under: LeafAttributes::default(),
             updates: [Update::default(); 2],
             lost_updates: 0,
             at_once: false,
@@ -436,8 +444,8 @@ impl Translation {
             return self.same_address(features);
         }
         if matches!(self.request.kind, RequestKind::AtsRequest { .. }) {
-            let answer = AtsAnswer::Translation { pa: 0, size_log2: features.oas, read: true, write: true };
-            return Outcome::Ats { answer, event: None };
+            let grant = Grant { size_log2: features.oas, read: true, write: true, ..Grant::default() };
+            return Outcome::Ats { answer: AtsAnswer::Translation(grant), event: None };
         }
         Outcome::Translated {
             pa: self.request.addr,

@@ -425,7 +425,7 @@ impl Smmuv2Pair {
     }
     fn bus(&mut self, tag: u32, addr: PhysAddr, op: Op, cx: &mut Context) {
         let from = Requester::Pair(self.config.index);
-        cx.say(self.config.timing.walk_step, Out::Bus(Transaction { from, tag, addr, op }));
+        cx.say(self.config.timing.walk_step, Out::Bus(Transaction::new(from, tag, addr, op)));
     }
     fn flight(&mut self, tag: u32) -> &mut Flight {
         self.flights.get_mut(&tag).expect("a transaction in flight")
@@ -480,6 +480,8 @@ impl Smmuv2Pair {
             pa,
             len: request.op.len() as u32,
             write: request.op.writes(),
+            incoming: request.incoming,
+            attributes: request.incoming.memory,
             translated: false,
             tlb_hit,
             begun,
@@ -514,10 +516,10 @@ impl Smmuv2Pair {
     fn refuse(&mut self, tag: u32, result: DmaResult, cx: &mut Context) {
         let smmu = self.config.index;
         let Flight { id, unit, request, begun, .. } = *self.flight(tag);
-        let DmaRequest { sid, ssid, addr: iova, op, .. } = request;
+        let DmaRequest { sid, ssid, addr: iova, op, incoming, .. } = request;
         self.units[usize::from(unit)].counters.faults += 1;
         let (write, translated, event) = (op.writes(), false, None);
-        cx.note(Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun });
+        cx.note(Record::DmaAborted { id, smmu, sid, ssid, iova, write, incoming, translated, event, begun });
         self.complete(tag, result, cx);
     }
     fn complete(&mut self, tag: u32, result: DmaResult, cx: &mut Context) {

@@ -9,7 +9,7 @@ use spec::smmuv2::{
 
 use super::{EngineTiming, In, Out, Smmuv2Config, Smmuv2Faults, Smmuv2Pair};
 use crate::bus::{Abort, Data, Op, Requester, Response, Transaction};
-use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult};
+use crate::dma::{AddressType, DmaCompletion, DmaRequest, DmaResult, Incoming};
 use crate::memory::PhysMem;
 use crate::record::Record;
 
@@ -107,7 +107,7 @@ impl World {
     }
 
     fn registers(&mut self, addr: u64, op: Op) -> Result<Data, Abort> {
-        let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
+        let transaction = Transaction::new(Requester::Cpu(0), 0, addr, op);
         let before = self.responses.len();
         self.queue.push(self.clock, In::Bus(transaction));
         while self.responses.len() == before {
@@ -149,7 +149,8 @@ impl World {
         self.next_dma += 1;
         let tag = self.next_dma;
         let kind = AddressType::Untranslated;
-        let request = DmaRequest { endpoint: 1, tag, sid, ssid: None, addr, kind, op, unsupported: false };
+        let (unsupported, incoming) = (false, Incoming::DEFAULT);
+        let request = DmaRequest { endpoint: 1, tag, sid, ssid: None, addr, kind, op, unsupported, incoming };
         self.queue.push(self.clock, In::Dma(request));
         tag
     }

@@ -1,7 +1,10 @@
 //! Stalls, ATS translation requests and translated accesses, what page requests ask of an STE (IHI 0070, 3.9, 3.12 and 8.1).
 
 use models::smmu::features::IdrProfile;
-use models::smmu::{CacheShape, Request, RequestKind};
+use models::smmu::{CacheShape, Features, Request, RequestKind};
+use spec::smmu::Ste;
+use spec::smmu::descriptor::Leaf1;
+use spec::smmu::page0::IDR5;
 
 use super::bench::{Bench, NESTED_IPA};
 use super::faults::{READ1, READ3, Row, WRITE1, check};
@@ -19,6 +22,66 @@ fn stalls() {
     bench.ste(2, |s| s.with_s2s(true));
     let want = "stall; F_TRANSLATION sid=0x2 addr=0x5000 read class=IN s2 ipa=0x5000 stall stag=0";
     assert_eq!(bench.say(Request::read(2, 0x5000)), want);
+}
+
+/// The examples of IHI 0070, 13.7, and what STE.INSTCFG and STE.PRIVCFG change of them.
+#[test]
+fn grants() {
+    const TR: Request = READ1.of_kind(RequestKind::AtsRequest { write: false }).with_ssid(1);
+    const NW0: Request = TR.of_kind(RequestKind::AtsRequest { write: true });
+    let page = |ap, uxn, pxn| move |leaf: Leaf1| leaf.with_ap(ap).with_uxn(uxn).with_pxn(pxn);
+    let as_is = |ste: Ste| ste;
+    let privcfg = |privcfg| move |ste: Ste| ste.with_privcfg(privcfg);
+    let instcfg = |instcfg| move |ste: Ste| ste.with_instcfg(instcfg);
+    type Row<'a> = (&'a str, &'a dyn Fn(Leaf1) -> Leaf1, &'a dyn Fn(Ste) -> Ste, Request, &'a str);
+    let rows: &[Row<'_>] = &[
+        ("read-only", &page(3, false, false), &as_is, TR, "r-"),
+        ("written", &page(1, false, false), &as_is, NW0, "rw"),
+        ("read-only, wants writes", &page(3, false, false), &as_is, NW0, "r-"),
+        ("privileged", &page(0, false, false), &as_is, NW0.privileged(), "rw privileged"),
+        ("XN", &page(1, true, true), &as_is, TR.instruction(), "rw"),
+        ("XN, not asked", &page(1, true, true), &as_is, NW0, "rw"),
+        ("X, not asked", &page(1, false, false), &as_is, NW0, "rw"),
+        ("X", &page(1, false, false), &as_is, NW0.instruction(), "rwx"),
+        ("execute only", &page(0, false, false), &as_is, NW0.instruction(), "--"),
+        ("nothing, privileged", &|leaf| leaf.with_valid(false), &as_is, TR.privileged(), "-- privileged"),
+        ("PXN", &page(3, false, true), &as_is, TR.instruction().privileged(), "r- privileged"),
+        ("PRIVCFG=3", &page(0, false, true), &privcfg(3), TR, "rw"),
+        ("PRIVCFG=2", &page(0, false, true), &privcfg(2), TR.privileged(), "-- privileged"),
+        ("INSTCFG=3, execute only", &page(0, false, false), &instcfg(3), TR.instruction(), "r-x"),
+        ("INSTCFG=3, not asked", &page(0, false, false), &instcfg(3), TR, "r-"),
+        ("INSTCFG=3, XN", &page(3, true, true), &instcfg(3), TR.instruction(), "--"),
+        ("INSTCFG=2, XN", &page(3, true, true), &instcfg(2), TR.instruction(), "r-x"),
+        ("without PASID", &page(1, false, false), &as_is, Request { ssid: None, ..NW0.instruction() }, "rw"),
+        ("without PASID", &page(0, false, false), &as_is, Request { ssid: None, ..NW0.privileged() }, "--"),
+    ];
+    for (name, leaf, ste, request, want) in rows {
+        let mut b = Bench::new();
+        let contexts = b.b.contexts(1);
+        for cd in [contexts, contexts + 64] {
+            b.b.set_words(cd, &b.s1.cd(7).0);
+        }
+        b.ste(1, |s| ste(s.with_eats(1).with_s1contextptr(contexts).with_s1cdmax(1).with_s1dss(2)));
+        b.page(leaf);
+        let said = b.say(*request);
+        assert_eq!(said.split(" 0x").next(), Some(format!("success {want}").as_str()), "{name}: {said}");
+    }
+}
+
+/// What permits nothing is as large as the smallest page that there is.
+#[test]
+fn nothing_has_the_size_of_the_smallest_unit() {
+    for (smallest, tg0, granules) in [(12, 0, (true, true)), (14, 2, (false, true)), (16, 1, (false, false))]
+    {
+        let mut b = Bench::new();
+        let idr5 = IDR5(b.control.features.idr.idr5.into()).with_gran4k(granules.0).with_gran16k(granules.1);
+        let idr = IdrProfile { idr5: idr5.0 as u32, ..b.control.features.idr };
+        b.control.features = Features::new(idr).unwrap();
+        b.ste(1, |s| s.with_eats(1));
+        b.cd(1, |c| c.with_tg0(tg0));
+        let beyond = Request { addr: 1 << 50, ..READ1.of_kind(RequestKind::AtsRequest { write: true }) };
+        assert_eq!(b.say(beyond), format!("success -- 0x0/{smallest}"));
+    }
 }
 
 #[test]

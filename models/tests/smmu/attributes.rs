@@ -1,10 +1,14 @@
 //! Memory attributes of transactions, from the tables to the way out (IHI 0070, 13), as the byte of MAIR and the SH field that
 //! say them.
 
+use std::collections::BTreeMap;
+
+use models::bus::{Abort, Data, PhysAddr};
 use models::smmu::attributes::{Attributes, Memory, Shareability};
-use models::smmu::{Outcome, Request, RequestKind};
+use models::smmu::tables::Builder;
+use models::smmu::{Outcome, Request, RequestKind, TableMemory, translate_at_once};
 use spec::smmu::Ste;
-use spec::smmu::page0::{CR0, GBPA};
+use spec::smmu::page0::{CR0, CR1, GBPA, IDR3};
 use spec::smmu::ste::config;
 
 use super::bench::{Bench, NESTED_IPA};
@@ -146,4 +150,61 @@ fn translated() {
     bench.ste(3, |ste| ste.with_eats(2).with_mtcfg(true).with_memattr(5));
     bench.leaf2(space, NESTED_IPA, 3, |leaf| leaf.with_memattr(0xa).with_sh(2));
     assert_eq!(leaves(&mut bench, translated(3, NESTED_IPA)), (0xbb, 2));
+}
+
+/// Memory that remembers how it was read, by address.
+struct Noted<'a>(&'a Builder, BTreeMap<u64, (u8, u8)>);
+
+impl TableMemory for &mut Noted<'_> {
+    fn read(
+        &mut self,
+        addr: PhysAddr,
+        len: usize,
+        attributes: impl FnOnce() -> Attributes,
+    ) -> Result<Data, Abort> {
+        let attributes = attributes();
+        self.1.insert(addr, (attributes.mair(), attributes.sh()));
+        self.0.read(addr, len)
+    }
+    fn compare_swap(&mut self, _: PhysAddr, _: u64, _: u64) -> Result<u64, Abort> {
+        Err(Abort)
+    }
+}
+
+/// Structures and tables are read as CR1, STE and CD say, those of stage 1 as stage 2 agrees.
+#[test]
+fn walks() {
+    let ptwnnc = IDR3(0).with_ptwnnc(true).0 as u32;
+    for (name, sid, memattr, idr3, [cd, table]) in [
+        ("stage 1 only", 1, 0x5, ptwnnc, [(0xfa, 2), (0xf4, 2)]),
+        ("Write-Back", 3, 0xf, ptwnnc, [(0xfa, 2), (0xf4, 2)]),
+        ("Non-cacheable", 3, 0x5, ptwnnc, [(0x44, 2), (0x44, 2)]),
+        ("Device", 3, 0x1, ptwnnc, [(0x44, 2), (0x44, 2)]),
+        ("Device without PTWNNC", 3, 0x1, 0, [(0x04, 2), (0x04, 2)]),
+    ] {
+        let mut bench = Bench::new();
+        bench.control.features.idr.idr3 = idr3;
+        bench.control.cr1 = CR1(0).with_table_ic(1).with_table_oc(3).with_table_sh(3);
+        bench.ste(sid, |ste| {
+            let ste = ste.with_s1cir(2).with_s1cor(1).with_s1csh(2);
+            ste.with_s2ir0(1).with_s2or0(1).with_s2sh0(0).with_s2ptw(false)
+        });
+        bench.cd(sid, |cd| cd.with_ir0(0).with_or0(1).with_sh0(2));
+        let (space, two) = if sid == 1 { (bench.s1, bench.n2) } else { (bench.n1, bench.n2) };
+        for block in 0..8 {
+            bench.leaf2(two, 0x4000_0000 + (block << 21), 2, |leaf| leaf.with_memattr(memattr));
+        }
+        let leaf = bench.b.descriptor(&space, 0x1000, 3);
+        let mut noted = Noted(&bench.b, BTreeMap::new());
+        let request = Request::read(sid, 0x1000);
+        let (outcome, _) = translate_at_once(&request, &bench.control, &mut bench.caches, &mut noted);
+        assert!(matches!(outcome, Outcome::Translated { .. }), "{name}: {outcome:?}");
+        let how = |addr| noted.1[&addr];
+        assert_eq!(how(bench.b.ste_addr(sid)), (0xef, 3), "{name}: STE");
+        assert_eq!(how(bench.cds[usize::from(sid == 3)]), cd, "{name}: CD");
+        assert_eq!(how(leaf), table, "{name}: table of stage 1");
+        if sid == 3 {
+            assert_eq!(how(bench.b.descriptor(&two, NESTED_IPA, 3)), (0xff, 0), "{name}: table of stage 2");
+        }
+    }
 }

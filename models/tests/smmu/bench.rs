@@ -1,5 +1,6 @@
 //! Three streams over small tables: 1 is stage-1 only, 2 stage-2 only, 3 nested.
 
+use models::dma::Grant;
 use models::smmu::features::IdrProfile;
 use models::smmu::granule::Granule;
 use models::smmu::tables::{Builder, PAGE1, PAGE2, Space};
@@ -153,10 +154,15 @@ pub(super) fn say(outcome: &Outcome) -> String {
         Outcome::ReadZeroWriteIgnored { .. } => "raz/wi".into(),
         Outcome::Stall { .. } => "stall".into(),
         Outcome::Operation(answer) => format!("{answer:x?}"),
-        Outcome::Ats { answer: AtsAnswer::Translation { pa, size_log2, read, write }, .. } => {
-            let r = if *read { "r" } else { "-" };
-            let w = if *write { "w" } else { "-" };
-            format!("success {r}{w} {pa:#x}/{size_log2}")
+        Outcome::Ats { answer: AtsAnswer::Translation(grant), .. } => {
+            let Grant { pa, size_log2, read, write, execute, privileged, untranslated_only, no_snoop } =
+                *grant;
+            assert!(!untranslated_only && !no_snoop, "nothing asks for these");
+            let r = if read { "r" } else { "-" };
+            let w = if write { "w" } else { "-" };
+            let x = if execute { "x" } else { "" };
+            let p = if privileged { " privileged" } else { "" };
+            format!("success {r}{w}{x}{p} {pa:#x}/{size_log2}")
         }
         Outcome::Ats { answer: AtsAnswer::Unsupported, .. } => "UR".into(),
         Outcome::Ats { answer: AtsAnswer::Abort, .. } => "CA".into(),

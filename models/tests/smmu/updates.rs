@@ -3,7 +3,9 @@
 use models::bus::{Abort, Data, PhysAddr};
 use models::smmu::features::IdrProfile;
 use models::smmu::tables::Builder;
-use models::smmu::{CacheShape, Outcome, Request, RequestKind, TableMemory, Translation, translate_now};
+use models::smmu::{
+    Attributes, CacheShape, Outcome, Request, RequestKind, TableMemory, Translation, translate_now,
+};
 use spec::smmu::Command;
 use spec::smmu::descriptor::{Leaf1, Leaf2, Table};
 use spec::smmu::page0::IDR0;
@@ -26,7 +28,7 @@ struct Racy<'a, 'b> {
 }
 
 impl TableMemory for &mut Racy<'_, '_> {
-    fn read(&mut self, addr: PhysAddr, len: usize) -> Result<Data, Abort> {
+    fn read(&mut self, addr: PhysAddr, len: usize, _: impl FnOnce() -> Attributes) -> Result<Data, Abort> {
         self.builder.read(addr, len)
     }
     fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {

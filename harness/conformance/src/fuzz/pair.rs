@@ -7,7 +7,7 @@
 use models::bus::{Data, Op as Access};
 use models::cmdqv::knobs::{AllocationOrder, Backlog, GerrornDifference, SmmuDisabled, SyncSignal};
 use models::cmdqv::{CmdqvConfig, Knobs};
-use models::dma::{AddressType, AtcInvalidate, DmaRequest};
+use models::dma::{AddressType, AtcInvalidate, DmaRequest, Incoming};
 use models::psmmu::{PsmmuConfig, PsmmuFaults};
 use models::record::{CommandQueue, Record};
 use models::smmu::interrupts::Lines;
@@ -462,7 +462,11 @@ impl Pair {
         };
         self.tag += 1;
         let unsupported = how & 0x3f == 0x3f;
-        let request = DmaRequest { endpoint: 0, tag: self.tag, sid, ssid, addr, kind, op, unsupported };
+        // Any will do that needs no more of the script.
+        let (privileged, instruction) = (addr & 8 != 0, addr & 0x30 == 0x30);
+        let incoming = Incoming { privileged, instruction, ..Incoming::DEFAULT };
+        let tag = self.tag;
+        let request = DmaRequest { endpoint: 0, tag, sid, ssid, addr, kind, op, unsupported, incoming };
         self.did.push(Did::Dma(request));
         self.stalled.push(self.tag);
         self.both(|machine, world| machine.send(request, world));

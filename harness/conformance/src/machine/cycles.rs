@@ -69,6 +69,7 @@ impl Cycles {
 
 fn memory(transaction: &Transaction, world: &mut World) -> Result<Data, Abort> {
     let mut line = [0; LINE];
+    world.accessed(transaction.addr, transaction.attributes);
     match transaction.op {
         Op::Read { len } => {
             let into = &mut line[..usize::from(len)];
@@ -85,7 +86,7 @@ fn memory(transaction: &Transaction, world: &mut World) -> Result<Data, Abort> {
 
 impl Machine for Cycles {
     fn access(&mut self, addr: PhysAddr, op: Op, world: &mut World) -> Result<Data, Abort> {
-        let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
+        let transaction = Transaction::new(Requester::Cpu(0), 0, addr, op);
         self.after(WAY, Event::Smmu(In::Bus(transaction)));
         while self.answer.is_none() {
             assert!(self.step(world), "a register access is answered");

@@ -7,7 +7,7 @@ use models::dma::{AddressType, AtcInvalidate, DmaRequest, DmaResult, PageRespons
 use models::functional::{DmaError, Fate, FunctionalSmmu, Stream, Surroundings};
 use models::psmmu::PsmmuConfig;
 use models::record::Record;
-use models::smmu::AtsAnswer;
+use models::smmu::Attributes;
 use sim::Time;
 use spec::smmu::PageRequest;
 
@@ -29,6 +29,9 @@ impl Surroundings for World {
     fn write(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), Abort> {
         Self::write(self, addr, bytes)
     }
+    fn table_read(&mut self, addr: PhysAddr, _: &[u8], attributes: impl FnOnce() -> Attributes) {
+        self.accessed(addr, attributes());
+    }
     fn edge(&mut self, intid: u32) {
         self.edges.push(intid);
     }
@@ -43,6 +46,9 @@ impl Surroundings for World {
         Time::ZERO
     }
     fn record(&mut self, record: Record) {
+        if let Record::DmaTranslated { pa, attributes, .. } = record {
+            self.accessed(pa, attributes);
+        }
         self.note(record);
     }
 }
@@ -56,16 +62,10 @@ impl Functional {
     /// What became of a request; nothing yet if it is stalled.
     fn answer(&mut self, request: &DmaRequest, world: &mut World) -> Option<DmaResult> {
         let translated = request.kind == AddressType::Translated;
-        let DmaRequest { sid, ssid, unsupported, .. } = *request;
-        let stream = Stream { sid, ssid, translated, unsupported };
+        let DmaRequest { sid, ssid, unsupported, incoming, .. } = *request;
+        let stream = Stream { sid, ssid, translated, unsupported, incoming };
         if let AddressType::TranslationRequest { write } = request.kind {
-            return Some(match self.smmu.translation_request(stream, request.addr, write, world) {
-                AtsAnswer::Translation { pa, size_log2, read, write } => {
-                    DmaResult::Translation { pa, size_log2, read, write }
-                }
-                AtsAnswer::Unsupported => DmaResult::Unsupported,
-                AtsAnswer::Abort => DmaResult::Aborted(Abort),
-            });
+            return Some(self.smmu.translation_request(stream, request.addr, write, world).result());
         }
         let result = match request.op {
             Op::Write(data) => {

@@ -11,6 +11,7 @@ use models::dma::{AtcInvalidate, DmaRequest, DmaResult, PageResponse};
 use models::memory::PhysMem;
 use models::psmmu::PsmmuConfig;
 use models::record::{CommandQueue, Record};
+use models::smmu::Attributes;
 use spec::smmu::{Command, PageRequest};
 
 use crate::suite::Mode;
@@ -50,6 +51,10 @@ pub(crate) struct World {
     pub(crate) aborts: BTreeSet<u64>,
     /// Memory that answers late, where there is time.
     pub(crate) slow: Option<Range<u64>>,
+    /// Memory attributes of the last read or access of a translation, by address.
+    pub(crate) attributes: BTreeMap<u64, Attributes>,
+    /// Nothing but addresses and data comes through on either side of the SMMU.
+    pub(crate) bare_wires: bool,
     /// Reads and writes of the pSMMU so far.
     pub(crate) reads: Vec<u64>,
     pub(crate) writes: Vec<(u64, Vec<u8>)>,
@@ -105,6 +110,11 @@ impl World {
             self.writes.push((addr, new.to_le_bytes().to_vec()));
         }
         Ok(found)
+    }
+
+    /// A translation reads, or an access goes out, with these memory attributes.
+    fn accessed(&mut self, addr: PhysAddr, attributes: Attributes) {
+        self.attributes.insert(addr, if self.bare_wires { Attributes::COHERENT } else { attributes });
     }
 
     /// Something happens.

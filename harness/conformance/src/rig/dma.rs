@@ -1,10 +1,11 @@
 //! Requests of devices, and what may come of them.
 
 use models::bus::{Abort, Data, Op};
-use models::dma::{AddressType, DmaRequest, DmaResult};
+use models::dma::{AddressType, DmaRequest, DmaResult, Grant, Incoming};
+use models::smmu::Attributes;
 use spec::smmu::{EventNumber, EventRecord};
 
-use super::Rig;
+use super::{Rig, same};
 use crate::suite::Check;
 
 /// Eight bytes, by default of stream 1 without SubstreamID; or a translation request.
@@ -16,11 +17,20 @@ pub(crate) struct Dma {
     write: bool,
     kind: AddressType,
     unsupported: bool,
+    incoming: Incoming,
 }
 
 impl Dma {
     pub(crate) const fn read(addr: u64) -> Self {
-        Self { sid: 1, ssid: None, addr, write: false, kind: AddressType::Untranslated, unsupported: false }
+        Self {
+            sid: 1,
+            ssid: None,
+            addr,
+            write: false,
+            kind: AddressType::Untranslated,
+            unsupported: false,
+            incoming: Incoming::DEFAULT,
+        }
     }
     pub(crate) const fn write(addr: u64) -> Self {
         Self { write: true, ..Self::read(addr) }
@@ -41,6 +51,18 @@ impl Dma {
     pub(crate) const fn unsupported(self) -> Self {
         Self { unsupported: true, ..self }
     }
+    /// Privileged: PnU=1.
+    pub(crate) const fn privileged(self) -> Self {
+        Self { incoming: Incoming { privileged: true, ..self.incoming }, ..self }
+    }
+    /// Said to be an instruction fetch: InD=1.
+    pub(crate) const fn instruction(self) -> Self {
+        Self { incoming: Incoming { instruction: true, ..self.incoming }, ..self }
+    }
+    /// With memory attributes of its own.
+    pub(crate) const fn to(self, memory: Attributes) -> Self {
+        Self { incoming: Incoming { memory, ..self.incoming }, ..self }
+    }
     /// To an address that came from ATS.
     pub(crate) const fn translated(self) -> Self {
         Self { kind: AddressType::Translated, ..self }
@@ -58,9 +80,10 @@ impl Rig {
         self.tag += 1;
         self.value += 1;
         let op = if dma.write { Op::Write(Data::u64(self.value)) } else { Op::Read { len: 8 } };
-        let Dma { sid, ssid, addr, kind, unsupported, .. } = dma;
+        let Dma { sid, ssid, addr, kind, unsupported, incoming, .. } = dma;
         let tag = self.tag;
-        let request = DmaRequest { endpoint: 0, tag, sid, ssid, addr, kind, op, unsupported };
+        let incoming = if self.world.bare_wires { Incoming::DEFAULT } else { incoming };
+        let request = DmaRequest { endpoint: 0, tag, sid, ssid, addr, kind, op, unsupported, incoming };
         let (machine, world) = self.machine();
         machine.send(request, world);
         self.tag
@@ -104,6 +127,16 @@ impl Rig {
             return Err(format!("{dma:x?}: {result:x?}, expected {there:x} from {pa:x}"));
         }
         Ok(())
+    }
+    /// A request must reach `pa` with these memory attributes, and leave no record.
+    pub(crate) fn reaches_as(&mut self, dma: Dma, pa: u64, attributes: Attributes) -> Check {
+        self.reaches(dma, pa)?;
+        self.accessed_as(pa, attributes)
+    }
+    /// The last access of the SMMU to this address must have had these memory attributes.
+    pub(crate) fn accessed_as(&self, addr: u64, attributes: Attributes) -> Check {
+        let seen = self.world.attributes.get(&addr).copied();
+        same(&format!("how {addr:x} was accessed"), seen, Some(attributes))
     }
     /// A request must be aborted and leave exactly these records.
     pub(crate) fn aborts(&mut self, dma: Dma, records: &[EventRecord]) -> Check {
@@ -155,15 +188,20 @@ impl Rig {
 
     /// A translation request must be answered by a translation with these permissions. Says where to, and log2 of the size.
     pub(crate) fn grants(&mut self, dma: Dma, permissions: (bool, bool)) -> Result<(u64, u8), String> {
-        let result = self.dma(dma)?;
-        let DmaResult::Translation { pa, size_log2, read, write } = result else {
-            return Err(format!("{dma:x?}: {result:x?}, expected a translation"));
-        };
+        let Grant { pa, size_log2, read, write, .. } = self.granted(dma)?;
         if (read, write) != permissions {
             return Err(format!("{dma:x?}: R, W are {:?}, expected {permissions:?}", (read, write)));
         }
-        self.recorded(&[])?;
         Ok((pa, size_log2))
+    }
+    /// A translation request must be answered by a translation, and leave no record. Says by which.
+    pub(crate) fn granted(&mut self, dma: Dma) -> Result<Grant, String> {
+        let result = self.dma(dma)?;
+        let DmaResult::Translation(grant) = result else {
+            return Err(format!("{dma:x?}: {result:x?}, expected a translation"));
+        };
+        self.recorded(&[])?;
+        Ok(grant)
     }
     /// A translation request must be answered like this and leave these records.
     pub(crate) fn denies(&mut self, dma: Dma, expected: DmaResult, records: &[EventRecord]) -> Check {

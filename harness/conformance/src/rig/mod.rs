@@ -141,20 +141,20 @@ impl Rig {
             gerror: Some(ERROR_LINE),
         };
         config.timing.atc_timeout = Time::us(50);
-        Self::of(mode, config)
+        Self::of(mode, config, given.bare_wires)
     }
 
     /// Another machine of the same kind, out of reset.
     pub(crate) fn fresh(&self) -> Self {
-        Self::of(self.mode, self.config.clone())
+        Self::of(self.mode, self.config.clone(), self.world.bare_wires)
     }
 
-    fn of(mode: Mode, config: PsmmuConfig) -> Self {
+    fn of(mode: Mode, config: PsmmuConfig, bare_wires: bool) -> Self {
         Self {
             mode,
             config,
             machine: None,
-            world: World::default(),
+            world: World { bare_wires, ..World::default() },
             setup: Setup {
                 streams_log2: 4,
                 split: None,

@@ -1,7 +1,7 @@
 //! Translation requests and translated transactions.
 
 use models::bus::Abort;
-use models::dma::DmaResult;
+use models::dma::{DmaResult, Grant};
 use spec::smmu::descriptor::Leaf2;
 use spec::smmu::event::class;
 use spec::smmu::{Command, EventNumber, EventRecord};
@@ -142,19 +142,31 @@ pub(super) const ROWS: &[Row] = &[
     Row::new(
         "A12",
         "13.7",
-        "A request for an execute-never page is granted reads and writes; Exe is never asked for",
+        "Exe is granted to who asks for it, and only where the page may be executed",
         |r| {
             boot(r, 1, false)?;
-            r.page(0x1000, |leaf| leaf.with_uxn(true).with_pxn(true));
-            page(r, REQUEST, (true, true), PA)
+            r.substreams(1);
+            let request = READ_ONLY.pasid(1);
+            let readable = Grant { pa: PA, size_log2: 12, read: true, write: true, ..Grant::default() };
+            same("what a page is granted for", r.granted(request)?, readable)?;
+            let executable = Grant { execute: true, ..readable };
+            same("what Exe=1 is granted for", r.granted(request.instruction())?, executable)?;
+            r.page(0x1000, |leaf| leaf.with_uxn(true));
+            r.commands(&[Command::tlbi_nh_all(0)])?;
+            same("what an XN page is granted for", r.granted(request)?, readable)?;
+            same("what Exe=1 is granted for, of an XN page", r.granted(request.instruction())?, readable)
         },
     ),
     Row::new("A13", "3.9.1.2", "S1DSS=1 answers requests without PASID with the address itself", |r| {
         boot(r, 1, false)?;
         r.substreams(4);
         r.ste(1, |ste| ste.with_s1dss(1));
-        let (pa, size_log2) = r.grants(REQUEST, (true, true))?;
-        same("the translation of 0x1000", pa | (0x1000 & ((1 << size_log2) - 1)), 0x1000)
+        let granted = r.granted(REQUEST)?;
+        let Grant { pa, size_log2, .. } = granted;
+        same("the translation of 0x1000", pa | (0x1000 & ((1 << size_log2) - 1)), 0x1000)?;
+        let all =
+            Grant { pa, size_log2, read: true, write: true, untranslated_only: false, ..Grant::default() };
+        same("what is granted", granted, all)
     }),
     Row::new(
         "A14",

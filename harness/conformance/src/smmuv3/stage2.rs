@@ -1,5 +1,6 @@
 //! Stage 2 alone and under stage 1.
 
+use models::smmu::Attributes;
 use spec::smmu::descriptor::Leaf2;
 use spec::smmu::event::class;
 use spec::smmu::ste::config;
@@ -105,12 +106,24 @@ pub(super) const ROWS: &[Row] = &[
         let record = fault2(EventNumber::F_PERMISSION, class::TT, page);
         r.aborts(READ, &[record.with_ttrnw(true)])
     }),
-    Row::new("N10", "5.2", "S2PTW=0 lets walks pass through such tables", |r| {
-        nested(r)?;
-        let page = table(r, 3);
-        r.page2(page, |leaf| leaf.with_memattr(1));
-        r.reaches(READ, PA)
-    }),
+    Row::new(
+        "N10",
+        "5.2",
+        "S2PTW=0 lets walks pass through such tables and reads them as Non-cacheable",
+        |r| {
+            nested(r)?;
+            r.cd(|cd| cd.with_mair(0xff00).with_ir0(1).with_or0(1).with_sh0(3));
+            let space = r.one;
+            let at = r.descriptor(&space, 0x1000, 3);
+            r.reaches_as(READ, PA, Attributes::COHERENT)?;
+            r.accessed_as(at, Attributes::COHERENT)?;
+            let page = table(r, 3);
+            r.page2(page, |leaf| leaf.with_memattr(1));
+            r.commands(&[Command::tlbi_s12_vmall(5), Command::tlbi_nsnh_all()])?;
+            r.reaches_as(READ, PA, Attributes::COHERENT)?;
+            r.accessed_as(at, Attributes::NOT_SNOOPED)
+        },
+    ),
     Row::new("N11", "5.2", "A 32-bit space of 4KB pages from level 2 on has four tables side by side", |r| {
         r.boot()?;
         let space = r.space(K4, 32, 2);
@@ -138,10 +151,12 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("N14", "7.3.16", "Stage 2 denies instruction fetches from XN pages", |r| {
         stage2_only(r)?;
         r.page2(0x1000, |leaf| leaf.with_xn(2));
+        let denied = fault2(EventNumber::F_PERMISSION, class::IN, 0x1000).with_ind(true);
         r.reaches(READ, PA)?;
+        r.aborts(READ.instruction(), &[denied])?;
         r.ste(1, |ste| ste.with_instcfg(3));
         r.commands(&[Command::cfgi_ste(1, true)])?;
-        r.aborts(READ, &[fault2(EventNumber::F_PERMISSION, class::IN, 0x1000).with_ind(true)])
+        r.aborts(READ, &[denied])
     }),
     Row::new("N15", "3.12.2", "S2S=1 stalls on a fault of stage 2", |r| {
         stage2_only(r)?;

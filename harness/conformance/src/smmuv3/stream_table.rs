@@ -1,5 +1,7 @@
 //! From StreamID to STE, and which STEs are legal.
 
+use models::smmu::Attributes;
+use models::smmu::attributes::{Memory, Shareability};
 use spec::smmu::ste::config;
 use spec::smmu::{Command, EventNumber, EventRecord, L1Std, Ste};
 
@@ -105,10 +107,23 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::new("T10", "5.2", "Config=0b100 lets traffic pass, with attributes overridden", |r| {
         r.boot()?;
-        let bypass = Ste::default().with_v(true).with_config(config::BYPASS);
-        r.ste(1, |_| bypass.with_mtcfg(true).with_memattr(5).with_shcfg(2).with_privcfg(3).with_instcfg(3));
-        r.reaches(Dma::read(DATA + 0x3000), DATA + 0x3000)?;
-        r.reaches(Dma::write(DATA + 0x3000), DATA + 0x3000)
+        let bypass = Ste::default().with_v(true).with_config(config::BYPASS).with_shcfg(1);
+        let outer = Attributes::new(Memory::WRITE_BACK, Shareability::Outer);
+        let overridden = bypass.with_mtcfg(true).with_memattr(5).with_privcfg(3).with_instcfg(3);
+        for (ste, incoming, attributes) in [
+            (bypass, Attributes::COHERENT, Attributes::COHERENT),
+            (bypass, Attributes::NOT_SNOOPED, Attributes::NOT_SNOOPED),
+            (bypass.with_shcfg(2), Attributes::COHERENT, outer),
+            (overridden, Attributes::COHERENT, Attributes::NOT_SNOOPED),
+            (overridden.with_memattr(15).with_shcfg(2), Attributes::NOT_SNOOPED, outer),
+        ] {
+            r.ste(1, |_| ste);
+            r.commands(&[Command::cfgi_ste(1, true)])?;
+            for dma in [Dma::read(DATA + 0x3000), Dma::write(DATA + 0x3000)] {
+                r.reaches_as(dma.to(incoming), DATA + 0x3000, attributes)?;
+            }
+        }
+        Ok(())
     }),
     Row::new(
         "T11",

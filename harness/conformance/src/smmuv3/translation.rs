@@ -1,5 +1,4 @@
-//! Stage 1: ranges, walks, permissions, and how faults are told. Attributes that devices cannot send (privilege, instruction) come
-//! from the STE.
+//! Stage 1: ranges, walks, permissions, and how faults are told.
 
 use spec::smmu::descriptor::{Leaf1, Table};
 use spec::smmu::event::class;
@@ -115,34 +114,57 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("X14", "7.3.16", "An unprivileged read of a privileged page is a permission fault", |r| {
         r.boot()?;
         r.page(0x1000, |leaf| leaf.with_ap(2));
-        r.aborts(READ, &[DENIED])
+        r.aborts(READ, &[DENIED])?;
+        r.reaches(READ.privileged(), PA)?;
+        r.aborts(READ, &[DENIED])?;
+        r.aborts(WRITE.privileged(), &[DENIED.with_rnw(false).with_pnu(true)])
     }),
-    Row::new("X15", "5.2", "PRIVCFG=3 makes unprivileged traffic privileged", |r| {
+    Row::new("X15", "5.2", "PRIVCFG=3 makes unprivileged traffic privileged, PRIVCFG=2 the reverse", |r| {
         r.boot()?;
-        privileged(r);
         r.page(0x1000, |leaf| leaf.with_ap(2));
-        r.reaches(READ, PA)
+        r.reaches(READ.privileged(), PA)?;
+        r.aborts(READ, &[DENIED])?;
+        privileged(r);
+        r.commands(&[Command::cfgi_ste(1, true)])?;
+        r.reaches(READ, PA)?;
+        r.reaches(READ.privileged(), PA)?;
+        r.ste(1, |ste| ste.with_privcfg(2));
+        r.commands(&[Command::cfgi_ste(1, true)])?;
+        r.aborts(READ.privileged(), &[DENIED])
     }),
     Row::new("X16", "5.4", "PAN=1 denies privileged data access to pages of unprivileged software", |r| {
         r.boot()?;
-        privileged(r);
         r.cd(|cd| cd.with_pan(true));
+        r.reaches(READ, PA)?;
+        r.aborts(READ.privileged(), &[DENIED.with_pnu(true)])?;
+        privileged(r);
+        r.commands(&[Command::cfgi_ste(1, true)])?;
         r.aborts(READ, &[DENIED.with_pnu(true)])
     }),
     Row::new("X17", "7.3.16", "UXN=1 denies instruction fetches and permits data", |r| {
         r.boot()?;
-        r.page(0x1000, |leaf| leaf.with_uxn(true));
+        r.page(0x1000, |leaf| leaf.with_uxn(true).with_ap(3));
         r.reaches(READ, PA)?;
+        r.aborts(READ.instruction(), &[DENIED.with_ind(true)])?;
+        r.reaches(READ.instruction().privileged(), PA)?;
         fetching(r)?;
-        r.aborts(READ, &[DENIED.with_ind(true)])
+        r.aborts(READ, &[DENIED.with_ind(true)])?;
+        r.ste(1, |ste| ste.with_instcfg(2));
+        r.commands(&[Command::cfgi_ste(1, true)])?;
+        r.reaches(READ.instruction(), PA)
     }),
     Row::new("X18", "5.4", "WXN=1 denies instruction fetches from writable pages", |r| {
         r.boot()?;
         r.cd(|cd| cd.with_wxn(true));
-        fetching(r)?;
-        r.aborts(READ, &[DENIED.with_ind(true)])?;
+        r.reaches(READ, PA)?;
+        r.aborts(READ.instruction(), &[DENIED.with_ind(true)])?;
         r.page(0x1000, |leaf| leaf.with_ap(3));
-        r.reaches(READ, PA)
+        r.commands(&[Command::tlbi_nh_all(0)])?;
+        r.reaches(READ.instruction(), PA)?;
+        r.page(0x1000, |leaf| leaf.with_ap(1));
+        r.commands(&[Command::tlbi_nh_all(0)])?;
+        fetching(r)?;
+        r.aborts(READ, &[DENIED.with_ind(true)])
     }),
     Row::new("X19", "5.4", "APTable forbids writes below, unless HAD0 disables it", |r| {
         r.boot()?;
@@ -163,11 +185,14 @@ pub(super) const ROWS: &[Row] = &[
         r.commands(&[Command::cfgi_ste(1, true)])?;
         r.reaches(READ, PA)
     }),
-    Row::new("X21", "5.2", "A write is data even where INSTCFG says instruction", |r| {
+    Row::new("X21", "5.2", "A write is data, whatever the device or INSTCFG says", |r| {
         r.boot()?;
         r.page(0x1000, |leaf| leaf.with_uxn(true));
+        r.reaches(WRITE.instruction(), PA)?;
+        r.aborts(Dma::write(0x2000).instruction(), &[fault(F_TRANSLATION, 0x2000).with_rnw(false)])?;
         fetching(r)?;
-        r.reaches(WRITE, PA)
+        r.reaches(WRITE, PA)?;
+        r.reaches(WRITE.instruction(), PA)
     }),
     Row::new("X22", "7.3.12", "An aborted read of a descriptor is recorded with its address", |r| {
         r.boot()?;

@@ -309,6 +309,7 @@ fn pasids_have_address_spaces_of_their_own() {
         kind: models::dma::AddressType::Untranslated,
         op: write(ssid.map_or(1, |s| u64::from(s) + 1)),
         unsupported: false,
+        incoming: models::dma::Incoming::DEFAULT,
     };
     bench.dma_request(request(None));
     bench.dma_request(request(Some(3)));

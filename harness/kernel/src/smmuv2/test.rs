@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use models::bus::{Abort, Data, Op, Requester, Response, Transaction};
 use models::cpu::{CpuId, SignalId};
-use models::dma::{AddressType, DmaRequest, DmaResult};
+use models::dma::{AddressType, DmaRequest, DmaResult, Incoming};
 use models::memory::PhysMem;
 use models::smmuv2::{EngineTiming, In, Out, Smmuv2Config, Smmuv2Faults, Smmuv2Pair};
 use parking_lot::Mutex;
@@ -71,7 +71,7 @@ impl World {
         }
         self.register_writes += u64::from(op.writes());
         let before = self.responses.len();
-        self.queue.push(self.clock, In::Bus(Transaction { from: Requester::Cpu(0), tag: 0, addr, op }));
+        self.queue.push(self.clock, In::Bus(Transaction::new(Requester::Cpu(0), 0, addr, op)));
         while self.responses.len() == before {
             assert!(self.step());
         }
@@ -95,6 +95,7 @@ impl World {
             kind,
             op,
             unsupported: false,
+            incoming: Incoming::DEFAULT,
         };
         self.queue.push(self.clock, In::Dma(request));
         while self.step() {}

@@ -358,7 +358,8 @@ impl Bench {
                 self.see(Fact::Done { smmu: dma.smmu, id: dma.id });
             }
             Do::Answer(sid, iova, pa) => {
-                self.see(Fact::AtsAnswered { smmu: 0, sid, ssid: None, iova, pa, bits: 12 });
+                let access = Access::default();
+                self.see(Fact::AtsAnswered { smmu: 0, sid, ssid: None, iova, access, pa, bits: 12 });
             }
             Do::Begin(smmu, sid, iova, pa) => {
                 let dma = self.dma(smmu, sid, iova);

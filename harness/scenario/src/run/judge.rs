@@ -23,6 +23,7 @@ use std::ops::Range;
 
 use kernel::journal::{Actor, Attachment, DomainId, Note};
 use models::bus::Requester;
+use models::dma::Incoming;
 use models::record::{CommandQueue, Record, Updater};
 use oracle::{
     Access, Config, Counters, Dma, Fact, Finding, Oracle, Platform, Queue, Registers, Saying, Source, Witness,
@@ -288,23 +289,38 @@ impl Judge {
                 self.tell(now, Fact::Wrote { by, addr, bytes: data.bytes() });
             }
             Record::DescriptorUpdated { who, addr, before, after } => {
-                let Updater { smmu, sid, ssid, iova, write, translated, begun } = who;
-                let dma = dma(u64::MAX, (smmu, sid, ssid), iova, 1, write, translated, begun);
+                let Updater { smmu, sid, ssid, iova, write, incoming, translated, begun } = who;
+                let access = access(write, incoming, translated);
+                let dma = dma(u64::MAX, (smmu, sid, ssid), iova, 1, access, translated, begun);
                 self.tell(now, Fact::Updated { dma, addr, before, after });
             }
             Record::DmaTranslated {
-                id, smmu, sid, ssid, iova, pa, len, write, translated, begun, ..
+                id,
+                smmu,
+                sid,
+                ssid,
+                iova,
+                pa,
+                len,
+                write,
+                incoming,
+                translated,
+                begun,
+                ..
             } => {
-                let dma = dma(id, (smmu, sid, ssid), iova, len.max(1), write, translated, begun);
+                let access = access(write, incoming, translated);
+                let dma = dma(id, (smmu, sid, ssid), iova, len.max(1), access, translated, begun);
                 self.tell(now, Fact::Translated { dma, pa });
             }
             Record::DmaDone { id, smmu } => self.tell(now, Fact::Done { smmu, id }),
-            Record::DmaAborted { id, smmu, sid, ssid, iova, write, translated, event, begun } => {
-                let dma = dma(id, (smmu, sid, ssid), iova, 1, write, translated, begun);
+            Record::DmaAborted { id, smmu, sid, ssid, iova, write, incoming, translated, event, begun } => {
+                let access = access(write, incoming, translated);
+                let dma = dma(id, (smmu, sid, ssid), iova, 1, access, translated, begun);
                 self.tell(now, Fact::Aborted { dma, event });
             }
-            Record::AtsAnswered { smmu, sid, ssid, iova, pa: Some(pa), size_log2: bits } => {
-                self.tell(now, Fact::AtsAnswered { smmu, sid, ssid, iova, pa, bits });
+            Record::AtsAnswered { smmu, sid, ssid, iova, incoming, pa: Some(pa), size_log2: bits } => {
+                let access = access(false, incoming, false);
+                self.tell(now, Fact::AtsAnswered { smmu, sid, ssid, iova, access, pa, bits });
             }
             Record::CommandConsumed { smmu, queue, index, raw, .. } => {
                 self.consumed(now, smmu, queue, index, raw);
@@ -570,15 +586,20 @@ fn space(spaces: &mut BTreeMap<DomainId, String>, domain: DomainId) -> &str {
     spaces.entry(domain).or_insert_with(|| format!("domain {}", domain.0))
 }
 
+/// What a transaction says of itself, as far as an SMMU listens: to nothing if its address came from ATS.
+fn access(write: bool, incoming: Incoming, translated: bool) -> Access {
+    let Incoming { privileged, instruction, .. } = if translated { Incoming::DEFAULT } else { incoming };
+    Access { write, instruction, privileged }
+}
+
 fn dma(
     id: u64,
     (smmu, sid, ssid): (u16, u32, Option<u32>),
     iova: u64,
     len: u32,
-    write: bool,
+    access: Access,
     ats: bool,
     begun: Time,
 ) -> Dma {
-    let access = Access { write, ..Access::default() };
     Dma { id, smmu, sid, ssid, iova, len, access, arrived: Some(begun.as_ps()), ats }
 }

@@ -8,7 +8,7 @@ use kernel::guest::Guest;
 use kernel::pgtable::Prot;
 use kernel::vmm::Vcpu;
 use models::cpu::{Cpu, SignalId};
-use models::dma::Job;
+use models::dma::{Incoming, Job};
 use parking_lot::Mutex;
 use sim::stats::Latency;
 use sim::{Rng, Time};
@@ -180,6 +180,7 @@ async fn turn(
                     write: page % 2 == 1,
                     iova: at,
                     ssid: None,
+                    incoming: Incoming::DEFAULT,
                     len: load.bytes as u32,
                     pattern: vec![page as u8],
                     stop: false,

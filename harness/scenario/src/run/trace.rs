@@ -10,7 +10,7 @@ use std::io;
 
 use kernel::journal::{Actor, Attachment, Note};
 use models::bus::Requester;
-use models::dma::PageResponse;
+use models::dma::{Incoming, PageResponse};
 use models::record::{CommandQueue, Record, Updater};
 use sim::Time;
 use spec::cmdqv::Place;
@@ -186,6 +186,7 @@ struct Access {
     ssid: Option<u32>,
     iova: u64,
     write: bool,
+    incoming: Incoming,
 }
 
 impl fmt::Display for Access {
@@ -194,7 +195,14 @@ impl fmt::Display for Access {
         if let Some(ssid) = self.ssid {
             write!(f, " ssid={ssid:#x}")?;
         }
-        write!(f, " {} {:#x}", if self.write { "write" } else { "read" }, self.iova)
+        write!(f, " {}", if self.write { "write" } else { "read" })?;
+        let Incoming { privileged, instruction, .. } = self.incoming;
+        for (_, what) in
+            [(privileged, "privileged"), (instruction, "instruction")].iter().filter(|(is, _)| *is)
+        {
+            write!(f, " {what}")?;
+        }
+        write!(f, " {:#x}", self.iova)
     }
 }
 
@@ -224,19 +232,31 @@ impl fmt::Display for RecordText<'_> {
                 raw.map_or(Ok(()), |raw| write!(f, ": {raw}"))
             }
             Record::DescriptorUpdated { who, addr, before, after } => {
-                let Updater { sid, ssid, iova, write, .. } = who;
-                let access = Access { sid, ssid, iova, write };
+                let Updater { sid, ssid, iova, write, incoming, .. } = who;
+                let access = Access { sid, ssid, iova, write, incoming };
                 write!(f, "updates the descriptor at {addr:#x} from {before:#x} to {after:#x} for {access}")
             }
-            Record::DmaTranslated { id, sid, ssid, iova, pa, len, write, translated, tlb_hit, .. } => {
+            Record::DmaTranslated {
+                id,
+                sid,
+                ssid,
+                iova,
+                pa,
+                len,
+                write,
+                incoming,
+                translated,
+                tlb_hit,
+                ..
+            } => {
                 let ats = if translated { ", translated by the endpoint" } else { "" };
                 let hit = if tlb_hit { "hit" } else { "walk" };
-                let access = Access { sid, ssid, iova, write };
+                let access = Access { sid, ssid, iova, write, incoming };
                 write!(f, "dma {id}: {access} of {len} bytes to {pa:#x}, {hit}{ats}")
             }
             Record::DmaDone { id, .. } => write!(f, "dma {id}: done"),
-            Record::DmaAborted { id, sid, ssid, iova, write, event, .. } => {
-                write!(f, "dma {id}: {} aborted", Access { sid, ssid, iova, write })?;
+            Record::DmaAborted { id, sid, ssid, iova, write, incoming, event, .. } => {
+                write!(f, "dma {id}: {} aborted", Access { sid, ssid, iova, write, incoming })?;
                 event.map_or(Ok(()), |event| write!(f, " with {}", EventNumber(event)))
             }
             Record::AtsAnswered { sid, iova, pa, size_log2, .. } => match pa {
@@ -344,6 +364,7 @@ mod test {
     use models::bus::Data;
     use models::cpu::CpuId;
     use models::dma::PageAnswer;
+    use models::smmu::Attributes;
     use spec::smmu::{Command, EventRecord};
 
     use super::*;
@@ -380,12 +401,25 @@ mod test {
                 pa,
                 len,
                 write,
+                incoming: Incoming::DEFAULT,
+                attributes: Attributes::COHERENT,
                 translated,
                 tlb_hit,
                 begun,
             },
             Record::DmaDone { id, smmu: 0 },
-            Record::DmaAborted { id, smmu: 0, sid, ssid, iova, write, translated, event: Some(4), begun },
+            Record::DmaAborted {
+                id,
+                smmu: 0,
+                sid,
+                ssid,
+                iova,
+                write,
+                incoming: Incoming { privileged: true, instruction: true, ..Incoming::DEFAULT },
+                translated,
+                event: Some(4),
+                begun,
+            },
             Record::EventWritten { smmu: 0, record: event },
             Record::PageRequestWritten { smmu: 0, request },
             Record::PageRequestDropped { smmu: 0, request },
@@ -421,7 +455,7 @@ mod test {
             |      12.345678 us  left      stops at VCMDQ3=LVCMDQ1.0[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
             |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 of 64 bytes to 0x8040, hit
             |      12.345678 us  left      dma 7: done
-            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 aborted with C_BAD_STE
+            |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write privileged instruction 0x1040 aborted with C_BAD_STE
             |      12.345678 us  left      event C_BAD_STE sid=0x5
             |      12.345678 us  left      PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w
             |      12.345678 us  left      drops PAGE_REQUEST sid=0x5 addr=0x0 prgindex=2 w

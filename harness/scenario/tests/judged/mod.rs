@@ -7,6 +7,7 @@ use models::dma::AtcInvalidate;
 use models::functional::Surroundings;
 use models::memory::PhysMem;
 use models::record::Record;
+use models::smmu::Attributes;
 use oracle::{Config, Source};
 use parking_lot::Mutex;
 use scenario::run::judge::{Facts, Judge};
@@ -65,7 +66,7 @@ impl<L: Log> Surroundings for World<L> {
     fn compare_swap(&mut self, addr: PhysAddr, expected: u64, new: u64) -> Result<u64, Abort> {
         Ok(self.ram.0.lock().compare_swap(addr, expected, new))
     }
-    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8], _: impl FnOnce() -> Attributes) {
         let words: Vec<u64> = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         self.judge.table_read(Time::ns(self.now), addr, &words);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use models::cpu::{Cpu, CpuId, CpuTiming};
-use models::dma::Job;
+use models::dma::{Incoming, Job};
 use models::endpoint::{EndpointConfig, RootPortConfig};
 use models::functional::{FunctionalSmmu, Stream};
 use models::interrupt::InterruptConfig;
@@ -141,7 +141,15 @@ impl Bus for InTime {
         self.0.barrier().await;
     }
     async fn dma(&self, stream: u32, iova: u64, write: bool, wait: bool) -> Option<bool> {
-        let job = Job { write, iova, ssid: None, len: 4096, pattern: vec![7], stop: false };
+        let job = Job {
+            write,
+            iova,
+            ssid: None,
+            incoming: Incoming::DEFAULT,
+            len: 4096,
+            pattern: vec![7],
+            stop: false,
+        };
         let endpoint = stream as u16 - 1;
         if wait {
             return Some(!self.0.run_job(endpoint, job).await.aborted);

@@ -9,6 +9,7 @@ use models::endpoint::{Atc, AtcConfig};
 use models::faults::Trigger;
 use models::functional::Surroundings;
 use models::record::Record;
+use models::smmu::Attributes;
 use scenario::run::judge::Judge;
 use scenario::run::trace::Trace;
 use sim::Time;
@@ -93,7 +94,7 @@ impl Surroundings for Around {
         self.memory.compare_swap(addr, expected, new)
     }
 
-    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8]) {
+    fn table_read(&mut self, addr: PhysAddr, bytes: &[u8], _: impl FnOnce() -> Attributes) {
         let mut words = [0; LINE / 8];
         let (read, _) = bytes.as_chunks();
         for (word, bytes) in words.iter_mut().zip(read) {

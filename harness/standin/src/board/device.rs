@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use models::endpoint::Grant;
+use models::endpoint::{Found, Need};
 use models::functional::Stream;
 use models::nvme::{self, Controller, Counters, MediaError, MemoryStorage, Storage};
 use models::pci::regs::{CAPABILITY_LIST, EXT_CAPABILITIES, STATUS, STATUS_CAP_LIST};
@@ -363,8 +363,10 @@ impl DevicePort<'_> {
         }
         let mut stream = Stream { ssid: pasid, ..Stream::new(self.way.sid) };
         let mut addr = addr;
-        if self.way.ats {
-            addr = self.look_up(stream, addr, matches!(transfer, Transfer::Write(_)))?;
+        if self.way.ats
+            && let Some(pa) = self.look_up(stream, addr, matches!(transfer, Transfer::Write(_)))?.pa
+        {
+            addr = pa;
             stream = Stream { ssid: None, ..stream }.translated();
         }
         match transfer {
@@ -375,18 +377,18 @@ impl DevicePort<'_> {
     }
 
     /// The translated address, from the cache or by asking.
-    fn look_up(&mut self, stream: Stream, iova: u64, write: bool) -> Option<u64> {
+    fn look_up(&mut self, stream: Stream, iova: u64, write: bool) -> Option<Found> {
+        let need = Need::new(stream.ssid, write, stream.incoming);
         let atc = self.around.atcs[self.way.endpoint].as_ref()?;
-        if let Some((pa, _)) = atc.look_up(stream.ssid, iova, write) {
-            return Some(pa);
+        if let Some(found) = atc.look_up(stream.ssid, iova, need) {
+            return Some(found);
         }
         let page = iova & !0xfff;
         match self.smmu.translation_request(stream, page, write, self.around) {
-            AtsAnswer::Translation { pa, size_log2, read, write: may_write } => {
-                let grant = Grant { pa, size_log2, read, write: may_write };
+            AtsAnswer::Translation(grant) => {
                 let atc = self.around.atcs[self.way.endpoint].as_mut()?;
                 atc.fill(stream.ssid, iova, grant);
-                atc.look_up(stream.ssid, iova, write).map(|(pa, _)| pa)
+                atc.look_up(stream.ssid, iova, need)
             }
             AtsAnswer::Unsupported | AtsAnswer::Abort => None,
         }

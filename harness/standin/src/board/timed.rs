@@ -90,7 +90,7 @@ impl Timed {
 
     fn access(&mut self, addr: PhysAddr, op: Op, around: &mut Around) -> Result<Data, Abort> {
         let tag = self.tag();
-        let transaction = Transaction { from: Requester::Cpu(0), tag, addr, op };
+        let transaction = Transaction::new(Requester::Cpu(0), tag, addr, op);
         self.queue.push(self.now() + self.fabric.mmio, Event::Smmu(psmmu::In::Bus(transaction)));
         while self.answer.is_none() {
             assert!(self.step(around), "a pSMMU answers every register access");
@@ -167,9 +167,7 @@ impl Timed {
     ) -> AtsAnswer {
         let kind = AddressType::TranslationRequest { write };
         match self.requests_of(stream, kind, [(iova, Op::Read { len: 8 })].into_iter(), around).pop() {
-            Some(DmaResult::Translation { pa, size_log2, read, write }) => {
-                AtsAnswer::Translation { pa, size_log2, read, write }
-            }
+            Some(DmaResult::Translation(grant)) => AtsAnswer::Translation(grant),
             _ => AtsAnswer::Unsupported,
         }
     }
@@ -195,9 +193,9 @@ impl Timed {
         let at = self.now() + self.fabric.dma;
         let first = self.next_tag;
         for (addr, op) in ops {
-            let Stream { sid, ssid, unsupported, .. } = stream;
+            let Stream { sid, ssid, unsupported, incoming, .. } = stream;
             let (endpoint, tag) = (0, self.tag());
-            let request = DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported };
+            let request = DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported, incoming };
             self.queue.push(at, Event::Smmu(psmmu::In::Dma(request)));
         }
         let count = self.next_tag.wrapping_sub(first) as usize;

@@ -1,6 +1,7 @@
 //! Translated traffic, events, stalls.
 
 use super::*;
+use crate::dma::Grant;
 use crate::smmu::IdrProfile;
 use spec::smmu::EventNumber;
 
@@ -178,7 +179,9 @@ fn ats_requests_are_answered_and_translated_accesses_pass() {
     let op = Op::Read { len: 8 };
     let tag = b.dma_at(now, STREAM, 0x5000, op, AddressType::TranslationRequest { write: true });
     b.run();
-    let DmaResult::Translation { pa, read, write, .. } = b.result(tag) else { panic!("{:?}", b.result(tag)) };
+    let DmaResult::Translation(Grant { pa, read, write, .. }) = b.result(tag) else {
+        panic!("{:?}", b.result(tag))
+    };
     assert_eq!((pa & !0xfff, read, write), (PAGES + 0x5000, true, true));
     let tag = b.dma_at(b.now(), STREAM, pa, Op::Write(Data::u64(3)), AddressType::Translated);
     b.run();

@@ -16,7 +16,7 @@ use spec::smmu::{Command, EventRecord, Opcode, PageRequest, Ste, descriptor, ste
 
 use super::{In, Out, Psmmu, PsmmuConfig};
 use crate::bus::{Abort, Data, Op, Requester, Transaction};
-use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, PageResponse};
+use crate::dma::{AddressType, AtcInvalidate, DmaCompletion, DmaRequest, DmaResult, Incoming, PageResponse};
 use crate::memory::PhysMem;
 use crate::record::Record;
 use crate::smmu::interrupts::Lines;
@@ -205,7 +205,7 @@ impl Bench {
     }
     /// A register access; time stands still after its answer.
     pub(crate) fn access(&mut self, addr: u64, op: Op) -> Data {
-        let transaction = Transaction { from: Requester::Cpu(0), tag: 0, addr, op };
+        let transaction = Transaction::new(Requester::Cpu(0), 0, addr, op);
         self.queue.push(self.queue.now(), Event::Psmmu(In::Bus(transaction)));
         while self.answers.is_empty() {
             assert!(self.step(), "a register access is answered");
@@ -248,8 +248,8 @@ impl Bench {
     }
 
     pub(crate) fn dma_at(&mut self, when: Time, sid: u32, addr: u64, op: Op, kind: AddressType) -> u32 {
-        let (endpoint, tag, ssid, unsupported) = (0, 0, None, false);
-        self.request(when, DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported })
+        let (endpoint, tag, ssid, unsupported, incoming) = (0, 0, None, false, Incoming::DEFAULT);
+        self.request(when, DmaRequest { endpoint, tag, sid, ssid, addr, kind, op, unsupported, incoming })
     }
     /// A transaction arrives at `when`. Says which tag it got.
     pub(crate) fn request(&mut self, when: Time, request: DmaRequest) -> u32 {

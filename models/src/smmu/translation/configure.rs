@@ -150,6 +150,7 @@ impl Translation {
             RequestKind::AtsTranslated if eats() == config::EATS_FULL => {
                 return self.pass(control, Overrides::NONE);
             }
+            RequestKind::AtsRequest { .. } => self.unit = features.smallest_page(),
             // Split stage: what comes is an intermediate address, without privilege or SubstreamID.
             RequestKind::AtsTranslated => {
                 self.access = Access { instruction: false, privileged: false, ..self.access };

@@ -16,6 +16,7 @@ use super::super::scope::Kind;
 use super::super::step::{AtsAnswer, Outcome, Step};
 use super::super::tlb::Entry;
 use super::{Translation, done};
+use crate::dma::Grant;
 
 impl Translation {
     pub(super) fn complete(&mut self, caches: &mut Caches, entry: &Entry) -> Step {
@@ -51,9 +52,8 @@ impl Translation {
             return done(Outcome::Operation(Answer::Found { addr, size_log2, attributes, filled }));
         }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
-            let (read, write) = self.ats_rights(rights);
             let pa = if self.split() { self.ipa & !low_mask(size_log2) } else { entry.output };
-            let answer = AtsAnswer::Translation { pa, size_log2, read, write };
+            let answer = AtsAnswer::Translation(Grant { pa, size_log2, ..self.grant(rights) });
             return done(Outcome::Ats { answer, event: None });
         }
         let attributes = entry.attributes.output(self.overrides().of(self.request.attributes));
@@ -102,7 +102,9 @@ impl Translation {
             return done(Outcome::Operation(Answer::Fault(event)));
         }
         if let RequestKind::AtsRequest { .. } = self.request.kind {
-            let answer = AtsAnswer::Translation { pa: 0, size_log2: 12, read: false, write: false };
+            let privileged = self.request.privileged;
+            let answer = Grant { size_log2: self.unit, privileged, ..Grant::default() };
+            let answer = AtsAnswer::Translation(answer);
             return done(Outcome::Ats { answer, event: None });
         }
         if manner.stall && self.request.kind == RequestKind::Ordinary {

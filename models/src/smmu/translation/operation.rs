@@ -6,7 +6,6 @@ use super::super::atos::{Answer, Lookup, Stages};
 use super::super::config;
 use super::super::control::Control;
 use super::super::features::Features;
-use super::super::granule::Granule;
 use super::super::request::{Request, RequestKind};
 use super::super::scope::World;
 use super::super::step::{Outcome, Step};
@@ -61,8 +60,7 @@ impl Translation {
 
     /// Nothing is translated. The size may be any from a granule up, the attributes may be any at all.
     pub(super) fn same_address(&self, features: &Features) -> Outcome {
-        let smallest = Granule::ALL.into_iter().filter(|&g| features.has(g)).map(|g| g.shift(3)).min();
-        let (addr, size_log2) = (self.request.addr, smallest.unwrap_or(12));
+        let (addr, size_log2) = (self.request.addr, features.smallest_page());
         let attributes = self.request.attributes;
         Outcome::Operation(Answer::Found { addr, size_log2, attributes, filled: false })
     }

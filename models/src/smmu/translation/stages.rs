@@ -9,7 +9,7 @@ use super::super::config;
 use super::super::control::Control;
 use super::super::fault::{Manner, Purpose, Stage};
 use super::super::granule::low_mask;
-use super::super::request::RequestKind;
+use super::super::request::{Request, RequestKind};
 use super::super::rights::{self, Access, Hierarchy, Rights, Stage1Rules};
 use super::super::scope::{Kind, TAG_BITS, World};
 use super::super::step::{StageIndex, Step, Unit};
@@ -17,6 +17,7 @@ use super::super::tlb::Entry;
 use super::super::walk::{self, Descriptor};
 use super::{LOST_UPDATES_MAX, State, Translation, Update};
 use crate::bus::{Abort, PhysAddr};
+use crate::dma::Grant;
 
 impl Translation {
     pub(super) fn consult_main(&mut self, caches: &mut Caches) -> Step {
@@ -36,7 +37,7 @@ impl Translation {
     /// Whether these rights are enough to go on.
     pub(super) fn suffices(&self, rights: Rights) -> bool {
         match self.request.kind {
-            RequestKind::AtsRequest { .. } => self.ats_rights(rights) != (false, false),
+            RequestKind::AtsRequest { .. } => self.grant(rights).permits_any(),
             _ => rights.permits(self.access),
         }
     }
@@ -61,14 +62,19 @@ impl Translation {
         }
     }
 
-    /// R and W of a translation completion.
-    pub(super) const fn ats_rights(&self, rights: Rights) -> (bool, bool) {
+    /// The permissions of a translation completion (IHI 0070, 13.7.1).
+    pub(super) fn grant(&self, rights: Rights) -> Grant {
         let p = self.access.privileged;
-        let instruction = self.stream.ste.instcfg() == 3 && self.access.instruction;
-        let read = if instruction { rights.execute(p) } else { rights.read(p) };
-        let wanted = matches!(self.request.kind, RequestKind::AtsRequest { write: true });
+        let (read, execute) = match self.stream.instcfg {
+            2 => (rights.read(p), rights.read(p)),
+            3 => (rights.execute(p), rights.execute(p)),
+            _ => (rights.read(p), rights.read(p) && rights.execute(p)),
+        };
+        let Request { instruction, privileged, kind, .. } = self.request;
+        let wanted = kind == RequestKind::AtsRequest { write: true };
         // A page that can only be written is granted to who asks for writes.
-        (read, rights.write(p) && (read || wanted))
+        let write = rights.write(p) && (read || wanted);
+        Grant { read, write, execute: instruction && execute, privileged, ..Grant::default() }
     }
 
     pub(super) fn main(&mut self, caches: &mut Caches) -> Step {
@@ -246,7 +252,7 @@ impl Translation {
         control: &Control,
         caches: &mut Caches,
         mut word: Result<u64, Abort>,
-        mut read: impl FnMut(PhysAddr) -> Result<u64, Abort>,
+        mut read: impl FnMut(&Self, PhysAddr) -> Result<u64, Abort>,
     ) -> Result<u64, Abort> {
         let stage = match self.state {
             State::Descriptor1 if !self.stage2 => StageIndex::One,
@@ -262,7 +268,7 @@ impl Translation {
                 StageIndex::One => self.one.descriptor(self.request.addr),
                 StageIndex::Two => self.two.descriptor(self.ipa),
             };
-            word = read(self.fetch);
+            word = read(self, self.fetch);
         }
         word
     }
@@ -468,7 +474,10 @@ impl Translation {
                 }
                 self.complete(caches, &combined)
             }
-            purpose => self.read_for(purpose, pa),
+            purpose => {
+                self.under = entry.attributes;
+                self.read_for(purpose, pa)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Records and notes of small runs, written by hand, and what is found in them.
 
+use models::smmu::Attributes;
 use std::sync::{Arc, Mutex};
 
 use models::bus::Data;
@@ -71,6 +72,8 @@ fn dma(sid: u32, iova: u64, pa: u64) -> Step {
             pa,
             len,
             write,
+            incoming: Incoming::DEFAULT,
+            attributes: Attributes::COHERENT,
             translated,
             tlb_hit,
             begun,
@@ -82,10 +85,10 @@ fn dma(sid: u32, iova: u64, pa: u64) -> Step {
 fn aborted(sid: u32, event: Option<EventNumber>) -> Step {
     Box::new(move |judge, begun| {
         let (smmu, ssid, translated) = (0, None, false);
-        let (iova, write, event) = (0, true, event.map(|e| e.0));
+        let (iova, write, incoming, event) = (0, true, Incoming::DEFAULT, event.map(|e| e.0));
         judge.record(
             begun,
-            &Record::DmaAborted { id: 1, smmu, sid, ssid, iova, write, translated, event, begun },
+            &Record::DmaAborted { id: 1, smmu, sid, ssid, iova, write, incoming, translated, event, begun },
         );
     })
 }
@@ -603,8 +606,22 @@ fn memory_has_owners() {
 fn instances_of_smmuv2_are_not_judged() {
     let (id, smmu, sid, ssid, iova, pa) = (1, 2, 1, None, 0x1000, 0x2000);
     let (len, write, translated, tlb_hit, begun) = (64, true, false, false, Time::ZERO);
-    let translated =
-        Record::DmaTranslated { id, smmu, sid, ssid, iova, pa, len, write, translated, tlb_hit, begun };
+    let (incoming, attributes) = (Incoming::DEFAULT, Attributes::COHERENT);
+    let translated = Record::DmaTranslated {
+        id,
+        smmu,
+        sid,
+        ssid,
+        iova,
+        pa,
+        len,
+        write,
+        incoming,
+        attributes,
+        translated,
+        tlb_hit,
+        begun,
+    };
     assert_eq!(run([rec(translated)]), []);
 }
 

@@ -11,7 +11,7 @@ use kernel::journal::{DomainId, Note};
 use kernel::pgtable::{PageTable, Prot};
 use kernel::smmu::{DemandRange, Domain, DomainKind};
 use models::cpu::Cpu;
-use models::dma::{Job, JobResult};
+use models::dma::{Incoming, Job, JobResult};
 use sim::Time;
 
 use super::memory::{buffer, by, hex, load};
@@ -335,6 +335,7 @@ pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dm
         write,
         iova: base.wrapping_add(a.offset.0),
         ssid: a.pasid.map(|pasid| pasid as u32).or(range.and_then(|range| range.pasid)),
+        incoming: Incoming { privileged: a.privileged, instruction: a.instruction, ..Incoming::DEFAULT },
         len: a.length.0 as u32,
         pattern: if write { pattern.clone() } else { Vec::new() },
         stop: a.stop,

@@ -4,6 +4,7 @@ use super::super::*;
 use super::pair::Pair;
 use super::step::{Access, Poke, Step, machine};
 use crate::cmdqv::CmdqvConfig;
+use crate::dma::Incoming;
 use crate::psmmu::PsmmuFaults;
 
 fn play(pair: &mut Pair, steps: &[Step]) {
@@ -15,7 +16,7 @@ fn play(pair: &mut Pair, steps: &[Step]) {
 }
 
 fn read(sid: u32, addr: u64) -> Step {
-    Step::Dma { sid, ssid: None, addr, access: Access::Read(8) }
+    Step::Dma { sid, ssid: None, incoming: Incoming::DEFAULT, addr, access: Access::Read(8) }
 }
 
 fn commands(commands: &[Command]) -> Step {

@@ -87,8 +87,9 @@ fn build(updates: bool) -> (Builder, u64) {
     let n1 = b.stage1(Granule::K4, 39, 0);
     let n2 = b.stage2(Granule::K4, 40, 1);
     for page in 0..6 {
-        let read_only = if page == 4 { 3 } else { 1 };
-        let leaf = PAGE1.with_ap(read_only).with_ng(page != 3);
+        // Page 4 is privileged and read-only.
+        let ap = if page == 4 { 2 } else { 1 };
+        let leaf = PAGE1.with_ap(ap).with_ng(page != 3);
         b.map1(&s1, page << 12, PAGES + (page << 12), 3, leaf1(page, leaf));
         b.map2(&s2, page << 12, PAGES + 0x8000 + (page << 12), 3, leaf2(page, PAGE2));
         b.map1(&n1, page << 12, 0x1000_0000 + (page << 12), 3, leaf1(page, PAGE1));
@@ -202,8 +203,9 @@ impl Pair {
             }
             Step::Operation(operation) => self.operate(operation),
             Step::Dma { .. } | Step::Resume { .. } if self.unrecorded() => {}
-            Step::Dma { sid, ssid, addr, access } => {
-                self.dma(Stream { ssid: *ssid, ..Stream::new(*sid) }, *addr, *access);
+            Step::Dma { sid, ssid, incoming, addr, access } => {
+                let stream = Stream { ssid: *ssid, ..Stream::new(*sid).with_incoming(*incoming) };
+                self.dma(stream, *addr, *access);
             }
             Step::PageRequest(request) => {
                 self.timed.page_request(*request);

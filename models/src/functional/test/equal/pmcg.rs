@@ -7,6 +7,7 @@ use spec::smmu::pmcg::{Counter, Place};
 use super::super::*;
 use super::pair::Pair;
 use super::step::{Access, Step, machine, monitors};
+use crate::dma::Incoming;
 use crate::smmu::pmcg::STRIDE;
 
 const SPAN: u64 = 1 << 29;
@@ -65,7 +66,7 @@ impl Pair {
 }
 
 fn dma(sid: u32, addr: u64, access: Access) -> Step {
-    Step::Dma { sid, ssid: None, addr, access }
+    Step::Dma { sid, ssid: None, incoming: Incoming::DEFAULT, addr, access }
 }
 
 fn pair() -> Pair {

@@ -2,16 +2,18 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use spec::smmu::descriptor::Leaf1;
 use spec::smmu::{Opcode, PageRequest, command};
 
 use super::super::*;
 use super::optional::{Operation, QUEUES, ring};
 use crate::cmdqv::{CmdqvConfig, Knobs, SwappedSlots, Vintfs};
+use crate::dma::Incoming;
 use crate::psmmu::{PsmmuFaults, Which, WhichCommands};
-use crate::smmu::CacheShape;
 use crate::smmu::arbiter::Policy;
 use crate::smmu::assoc::Shape;
 use crate::smmu::pmcg::{self, Each, PmcgConfig};
+use crate::smmu::{Attributes, CacheShape};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub(super) enum Step {
     /// Commands go to a queue: the main one, or a VCMDQ.
     Push { queue: Option<u8>, commands: Vec<Command> },
     /// A transaction of a device.
-    Dma { sid: u32, ssid: Option<u32>, addr: u64, access: Access },
+    Dma { sid: u32, ssid: Option<u32>, incoming: Incoming, addr: u64, access: Access },
     /// A page request of a device.
     PageRequest(PageRequest),
     /// Software goes on after errors, and drains the Event queue and the PRI queue.
@@ -239,6 +241,15 @@ fn access() -> impl Strategy<Value = Access> {
     ]
 }
 
+/// Of coherent memory, mostly; instructions are seldom permitted.
+fn incoming() -> impl Strategy<Value = Incoming> {
+    let memory = (any::<u8>(), 0_u64..4)
+        .prop_map(|(mair, sh)| Attributes::stage1(Leaf1::default().with_sh(sh), mair.into()));
+    let memory = prop_oneof![3 => Just(Attributes::COHERENT), 1 => memory];
+    (prop::bool::weighted(0.3), prop::bool::weighted(0.1), memory)
+        .prop_map(|(privileged, instruction, memory)| Incoming { privileged, instruction, memory })
+}
+
 fn page_request() -> impl Strategy<Value = PageRequest> {
     let flags = (prop::bool::weighted(0.7), any::<(bool, bool, bool, bool)>());
     (sid(), prop::option::weighted(0.5, 0_u64..5), flags, 0_u64..8, page()).prop_map(
@@ -388,8 +399,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
         6 => (queue, prop::collection::vec(guest_command(), 1..10))
             .prop_map(|(queue, commands)| Step::Push { queue, commands }),
-        52 => (sid(), prop::option::weighted(0.15, 0_u32..5), address(), access())
-            .prop_map(|(sid, ssid, addr, access)| Step::Dma { sid, ssid, addr, access }),
+        52 => (sid(), prop::option::weighted(0.15, 0_u32..5), incoming(), address(), access())
+            .prop_map(|(sid, ssid, incoming, addr, access)| Step::Dma { sid, ssid, incoming, addr, access }),
         8 => page_request().prop_map(Step::PageRequest),
         4 => any::<bool>().prop_map(|queues| Step::Acknowledge { queues }),
         5 => (any::<usize>(), prop_oneof![

@@ -6,7 +6,6 @@ use super::pair::{Pair, Waiting};
 use super::step::Access;
 use crate::bus::Op;
 use crate::dma::{AddressType, DmaRequest, DmaResult};
-use crate::smmu::AtsAnswer;
 
 impl Pair {
     fn timed_request(
@@ -16,11 +15,10 @@ impl Pair {
         op: Op,
         kind: AddressType,
     ) -> (u32, Option<DmaResult>) {
-        let Stream { sid, ssid, unsupported, .. } = stream;
+        let Stream { sid, ssid, unsupported, incoming, .. } = stream;
         let now = self.timed.now();
-        let tag = self
-            .timed
-            .request(now, DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op, unsupported });
+        let request = DmaRequest { endpoint: 0, tag: 0, sid, ssid, addr, kind, op, unsupported, incoming };
+        let tag = self.timed.request(now, request);
         self.timed.run();
         (tag, self.timed.completion(tag).map(|(_, result)| result))
     }
@@ -107,13 +105,7 @@ impl Pair {
                 }
             }
             Access::Request { write } => {
-                return Ok(match smmu.translation_request(stream, addr, write, world) {
-                    AtsAnswer::Translation { pa, size_log2, read, write } => {
-                        DmaResult::Translation { pa, size_log2, read, write }
-                    }
-                    AtsAnswer::Unsupported => DmaResult::Unsupported,
-                    AtsAnswer::Abort => DmaResult::Aborted(Abort),
-                });
+                return Ok(smmu.translation_request(stream, addr, write, world).result());
             }
             Access::ReadLong(_) => unreachable!("long reads are compared by themselves"),
         };
