@@ -169,7 +169,9 @@ mod test {
     #[test]
     fn register_pages_that_no_plan_has_are_refused() {
         let size = Size { cpus: 1, memory_bytes: 1 << 30, virtualization: false };
-        for (idr, refused) in [("", false), ("idr1 = 0x8def_5510", true), ("idr0 = 0x085f_f69b", true)] {
+        for (idr, refused) in
+            [("", false), ("idr1 = 0x8def_5510\naidr = 3", true), ("idr0 = 0x085f_f69b", true)]
+        {
             let text = format!("title = \"x\"\n[psmmu.smmu0]\n{idr}\n[endpoint.nvme0]\nkind = \"nvme\"\n");
             let machine = Machine::of_text("x.toml", &text, size);
             let why = machine.err().map(|why| why.to_string());
