@@ -1,6 +1,8 @@
 //! Linux in QEMU: what `boot` and `nested` share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use standin::boot::{Console, Ending};
@@ -16,7 +18,7 @@ pub(crate) struct Limits {
     pub(crate) fail_fast: bool,
 }
 
-/// Serves on a thread of its own while QEMU runs; returns all lines of the console, too.
+/// Serves on a thread of its own while QEMU runs, until a signal at the latest; returns all lines of the console, too.
 pub(crate) fn run(
     limits: Limits,
     mut host: Host,
@@ -24,17 +26,33 @@ pub(crate) fn run(
     command: std::process::Command,
 ) -> Result<(Host, Ending, Vec<String>), String> {
     let stop = server.stop();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let handler = {
+        let (stop, interrupted) = (stop.clone(), Arc::clone(&interrupted));
+        move || {
+            interrupted.store(true, Ordering::Relaxed);
+            stop.stop();
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|why| format!("signals cannot be handled: {why}"))?;
     let serving = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
         let ended = server.run(&mut host);
         (host, ended)
     });
     let serving = serving.map_err(|why| format!("no thread can be made: {why}"))?;
     let ended = Ended(stop);
-    let why_ended =
-        if limits.fail_fast { "the oracle has found something" } else { "the models' side has ended" };
+    let why_ended = || {
+        if interrupted.load(Ordering::Relaxed) {
+            "interrupted"
+        } else if limits.fail_fast {
+            "the oracle has found something"
+        } else {
+            "the models' side has ended"
+        }
+    };
     let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
     let until = Instant::now() + Duration::from_secs(limits.timeout);
-    let lost = || serving.is_finished().then(|| why_ended.to_owned());
+    let lost = || serving.is_finished().then(|| why_ended().to_owned());
     let (ending, lines) = console.finish(until, lost);
     drop(ended);
     match serving.join() {

@@ -31,6 +31,17 @@ pub(crate) fn run(args: &Run) -> ExitCode {
     if args.trace.is_some() && paths.len() > 1 {
         return input_error(&format!("--trace takes one scenario; {} are named", paths.len()));
     }
+    for report in [&args.json, &args.junit, &args.trace].into_iter().flatten() {
+        if let Some(folder) =
+            report.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+        {
+            return input_error(&format!(
+                "`{}` cannot be written: there is no folder `{}`",
+                report.display(),
+                folder.display()
+            ));
+        }
+    }
     let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let progress = Progress::new(paths.len());
     let options = Options { seed: args.seed, trace: args.trace.is_some() };

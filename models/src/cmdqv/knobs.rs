@@ -82,9 +82,9 @@ impl fmt::Display for KnobError {
 impl std::error::Error for KnobError {}
 
 impl Knobs {
-    /// An option by name.
+    /// An option by name or number.
     pub fn named(name: &str) -> Option<&'static Knob> {
-        Self::TABLE.iter().find(|knob| knob.name == name)
+        Self::TABLE.iter().find(|knob| knob.name == name || knob.number == name)
     }
 
     /// The name of the value of an option; none if there is no such option.
@@ -361,6 +361,7 @@ mod test {
     fn every_option_is_set_by_name() {
         for (i, knob) in Knobs::TABLE.iter().enumerate() {
             assert_eq!(knob.number, format!("K{}", i + 1));
+            assert_eq!(Knobs::named(knob.number).map(|k| k.name), Some(knob.name));
             assert_eq!(Knobs::default().get(knob.name), Some(knob.default()), "{}", knob.name);
             for value in knob.values {
                 let mut knobs = Knobs::default();
