@@ -128,6 +128,14 @@ pub struct AtcInvalidate {
     pub size_log2: u8,
 }
 
+impl AtcInvalidate {
+    /// Whether it is about translations with this PASID, or without one. One without PASID is about those without only, one with a
+    /// PASID and Global about those of all PASIDs (PCIe ATS).
+    pub fn concerns(&self, ssid: Option<u32>) -> bool {
+        self.ssid == ssid || self.global && ssid.is_some()
+    }
+}
+
 /// How a group of page requests is answered (IHI 0070, 8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageAnswer {

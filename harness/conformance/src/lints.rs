@@ -279,6 +279,11 @@ const PROVOKED: &[(Lint, &[Mode], Act)] = &[
         r.write32(at::CR2, 3);
         r.commands(&[Command::tlbi_el2_all(), Command::tlbi_el2_va(1, 0x1000, true)])
     }),
+    (Lint::UnknownE2h, &Mode::ALL, |r| {
+        r.boot_disabled()?;
+        r.write32(at::CR2, 3);
+        r.commands(&[Command::tlbi_el2_all(), Command::tlbi_el2_asid(1)])
+    }),
     (Lint::StallTermActive, &Mode::ALL, |r| {
         reads(r, |_| ())?;
         r.commands(&[Command::stall_term(1)])

@@ -53,7 +53,11 @@ pub(crate) fn run(
     let console = Console::start(command, std::io::stdout()).map_err(|why| why.to_string())?;
     let until = Instant::now() + Duration::from_secs(limits.timeout);
     let lost = || serving.is_finished().then(|| why_ended().to_owned());
-    let (ending, lines) = console.finish(until, lost);
+    let (mut ending, lines) = console.finish(until, lost);
+    // At a terminal QEMU gets the signal, too, and may be the first to end.
+    if interrupted.load(Ordering::Relaxed) && matches!(ending, Ending::Exited(..)) {
+        ending = Ending::PeerLost("interrupted".to_owned());
+    }
     drop(ended);
     match serving.join() {
         Ok((host, Ok(_))) => Ok((host, ending, lines)),

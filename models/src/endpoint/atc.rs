@@ -175,12 +175,10 @@ impl Span {
     pub(super) fn contains(&self, iova: u64) -> bool {
         (self.first..=self.last).contains(&iova)
     }
-    /// Whether an invalidation touches it. One without PASID touches translations without PASID only, one with a PASID and
-    /// Global those of all PASIDs (PCIe ATS).
+    /// Whether an invalidation touches it.
     pub(super) fn covered_by(&self, request: &AtcInvalidate) -> bool {
         let other = Self::around(request.ssid, request.addr, request.size_log2);
-        let pasid = self.ssid == other.ssid || request.global && self.ssid.is_some();
-        pasid && self.first <= other.last && other.first <= self.last
+        request.concerns(self.ssid) && self.first <= other.last && other.first <= self.last
     }
 }
 

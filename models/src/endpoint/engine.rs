@@ -548,7 +548,7 @@ impl Engine {
                     users.push(tag as u32);
                 }
                 // Its answer may be from before the invalidation, and be of any size.
-                Some(Flight::Translation { stale, ssid, .. }) if *ssid == request.ssid => *stale = true,
+                Some(Flight::Translation { stale, ssid, .. }) if request.concerns(*ssid) => *stale = true,
                 _ => {}
             }
         }

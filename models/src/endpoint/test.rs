@@ -188,8 +188,11 @@ pub(super) fn write(offset: u64, value: u64) -> In {
     In::Bus(Transaction::new(Requester::Cpu(0), WRITE_TAG, offset, op))
 }
 fn job(write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
+    job_of(None, write, iova, len, pattern)
+}
+fn job_of(ssid: Option<u32>, write: bool, iova: u64, len: u32, pattern: &[u8]) -> In {
     let pattern = pattern.to_vec();
-    let job = Job { write, iova, ssid: None, incoming: Incoming::DEFAULT, len, pattern, stop: false };
+    let job = Job { write, iova, ssid, incoming: Incoming::DEFAULT, len, pattern, stop: false };
     In::Job { cpu: 0, tag: 1, job: Box::new(job) }
 }
 fn invalidate(tag: u32, addr: u64, size_log2: u8) -> In {
@@ -488,15 +491,25 @@ fn translations_are_asked_for_once_and_forgotten_when_invalidated() {
 /// leave with the old address, nor be on its way.
 #[test]
 fn after_an_invalidation_is_answered_nothing_uses_the_old_address() {
-    for at in (0..4_000).step_by(50) {
-        let at = Time::ns(at);
+    let moments = || (0..4_000).step_by(50).map(Time::ns);
+    let global = AtcInvalidate {
+        tag: 1,
+        sid: SID_BASE + u32::from(RID),
+        ssid: Some(2),
+        global: true,
+        addr: PAGE,
+        size_log2: 12,
+    };
+    let of_page = moments().map(|at| (at, None, invalidate(1, PAGE, 12)));
+    let of_all = moments().map(|at| (at, Some(1), In::Atc(global)));
+    for (at, ssid, request) in of_page.chain(of_all) {
         let mut world = World::new();
         let mut endpoint = Endpoint::new(with_atc());
         let old = 1001 * PAGE..1002 * PAGE;
         // The stand-in hears of the new mapping through a job-free run up to the moment.
         let mut queue = Queue::new(DomainId(0));
-        queue.push(Time::ZERO, Ok(job(true, PAGE, 4096, &[1])));
-        queue.push(at, Ok(invalidate(1, PAGE, 12)));
+        queue.push(Time::ZERO, Ok(job_of(ssid, true, PAGE, 4096, &[1])));
+        queue.push(at, Ok(request));
         let (mut answered, mut in_flight) = (false, BTreeMap::new());
         while let Some((now, event)) = queue.pop() {
             match event {

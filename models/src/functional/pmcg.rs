@@ -24,7 +24,9 @@ impl FunctionalSmmu {
 
     fn raise_overflow(&mut self, unit: Unit, around: &mut impl Surroundings) {
         let (Some(groups), Some(config)) = (&mut self.monitors, &self.config.pmcg) else { return };
-        let Some(raise) = groups.group(unit).raise(*config.lines.of(unit)) else { return };
+        let Some(raise) = groups.group(unit).raise(*config.lines.of(unit), &self.control.features) else {
+            return;
+        };
         if self.triggers.interrupt_is_lost(&mut self.metrics) {
             return;
         }

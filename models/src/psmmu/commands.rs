@@ -164,6 +164,12 @@ impl Psmmu {
         self.registers.fail();
         self.control = self.registers.control();
         self.tell_cmdqv_whether_the_smmu_runs();
+        let smmu = self.smmu();
+        for record in self.events.abandon() {
+            self.metrics.events_lost += 1;
+            cx.note(Record::EventDropped { smmu, record });
+        }
+        self.abandon_page_requests(cx);
         self.global_error(GlobalError::SFM_ERR, cx);
         self.abort_stalled(|_| true, cx);
     }

@@ -73,6 +73,14 @@ impl Psmmu {
         }
     }
 
+    /// Service failure: what has not begun to be written never is, and nobody answers it.
+    pub(super) fn abandon_page_requests(&mut self, cx: &mut Context) {
+        for request in self.pages.queue.abandon() {
+            self.metrics.page_requests_lost += 1;
+            cx.note(Record::PageRequestDropped { smmu: self.smmu(), request });
+        }
+    }
+
     /// Starts the next write of a request, if one is due.
     pub(super) fn write_page_request(&mut self, cx: &mut Context) {
         if let Some((addr, request)) = self.pages.queue.next_write(&self.registers) {

@@ -153,7 +153,10 @@ impl Psmmu {
 
     fn raise_overflow(&mut self, unit: Unit, cx: &mut Context) {
         let Some(monitors) = &mut self.monitors else { return };
-        let Some(raise) = monitors.groups.group(unit).raise(*monitors.lines.of(unit)) else { return };
+        let Some(raise) = monitors.groups.group(unit).raise(*monitors.lines.of(unit), &self.control.features)
+        else {
+            return;
+        };
         if self.triggers.interrupt_is_lost(&mut self.metrics) {
             return;
         }

@@ -345,6 +345,8 @@ impl Psmmu {
             self.metrics.miss_latency.record(flight.at - flight.since);
             self.tbu.release_page(flight.request(), flight.at);
         }
+        // It may have begun before.
+        let outcome = if self.control.failed { Outcome::of_failure(flight.request().kind) } else { outcome };
         match outcome {
             Outcome::Translated { pa, size_log2, attributes, tlb_hit, filled, .. } => {
                 if filled {

@@ -6,6 +6,7 @@ use spec::smmu::page0::{
     PRIQ_IRQ_CFG1,
 };
 
+use super::features::Features;
 use super::registers::Registers;
 use crate::bus::PhysAddr;
 
@@ -62,11 +63,10 @@ pub enum Raise {
 }
 
 impl Raise {
-    fn truncated(self, registers: &Registers) -> Self {
+    /// A message goes no further than the output address size.
+    pub(super) fn truncated(self, features: &Features) -> Self {
         match self {
-            Self::Message { addr, data } => {
-                Self::Message { addr: registers.features().truncated(addr), data }
-            }
+            Self::Message { addr, data } => Self::Message { addr: features.truncated(addr), data },
             Self::Wire(_) => self,
         }
     }
@@ -102,7 +102,11 @@ impl Raise {
             ),
             Source::Sync => return lines.cmdq_sync.map(Self::Wire),
         };
-        if enabled { Self::choose(addr, data, wire).map(|raise| raise.truncated(registers)) } else { None }
+        if enabled {
+            Self::choose(addr, data, wire).map(|raise| raise.truncated(registers.features()))
+        } else {
+            None
+        }
     }
 
     /// What a completed CMD_SYNC with SIG_IRQ does: an edge if there is a wire, and its message, if it has one (IHI 0070, 4.7.3).

@@ -159,7 +159,7 @@ lints! {
         "a range TLBI whose address is not aligned to its granule, or to a block of the level that TTL says" => "invalidates the range as it is written";
     RangeLevel "C07" "4.4.1" Reserved "a range TLBI of 16KB granules with TTL 1" => "takes TTL for 0";
     UnknownE2h "C08" "6.3.12.3" Unpredictable
-        "a TLBI_EL2_VA or TLBI_EL2_VAA after a change of CR2.E2H, before SMMUEN was set" => "goes by the new value";
+        "a TLBI_EL2_VA, TLBI_EL2_VAA or TLBI_EL2_ASID after a change of CR2.E2H, before SMMUEN was set" => "goes by the new value";
     StallTermActive "C09" "4.7.2" Unpredictable
         "a STALL_TERM for a stream whose STE does not abort" => "aborts what is stalled at that time";
     PrefetchSubstream "C10" "4.2" Unpredictable
@@ -348,7 +348,9 @@ pub fn of_command(command: &Command, control: &Control, config: &ConfigCache) ->
 fn of_stream(command: &Command, control: &Control, cached: &ConfigCache) -> Lints {
     let ste = || cached.stream(command.sid() as u32).filter(|stream| stream.legal).map(|stream| stream.ste);
     match command.op() {
-        Opcode::TLBI_EL2_VA | Opcode::TLBI_EL2_VAA => Lints::when(control.e2h_unknown, Lint::UnknownE2h),
+        Opcode::TLBI_EL2_VA | Opcode::TLBI_EL2_VAA | Opcode::TLBI_EL2_ASID => {
+            Lints::when(control.e2h_unknown, Lint::UnknownE2h)
+        }
         Opcode::STALL_TERM => {
             Lints::when(ste().is_some_and(|ste| ste.config() >= config::BYPASS), Lint::StallTermActive)
         }

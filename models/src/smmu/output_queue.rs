@@ -128,6 +128,14 @@ impl<E: Entry> OutputQueue<E> {
         Published { entry: Some(entry), interrupt, lost: Vec::new(), failed: false }
     }
 
+    /// Drops what is committed, but for the write under way.
+    pub fn abandon(&mut self) -> Vec<E> {
+        let lost: Vec<_> = self.committed.drain(usize::from(self.writing)..).collect();
+        self.settled += lost.len() as u64;
+        self.overflowed = false;
+        lost
+    }
+
     /// Number of entries ever committed. Once [`OutputQueue::settled`] has reached it, all of them are visible or lost.
     pub fn commits(&self) -> u64 {
         self.commits

@@ -107,6 +107,11 @@ impl PriQueue {
         Written { request: published.entry, interrupt, lost, failed: published.failed }
     }
 
+    /// Drops the requests that are not being written. Nobody answers them.
+    pub fn abandon(&mut self) -> Vec<PageRequest> {
+        self.requests.abandon()
+    }
+
     /// Whether no request is still to be written.
     pub fn is_idle(&self) -> bool {
         self.requests.is_idle()

@@ -4,6 +4,7 @@ use spec::smmu::EventRecord;
 
 use super::atos::Answer;
 use super::attributes::Attributes;
+use super::request::RequestKind;
 use crate::bus::{Abort, Data, PhysAddr};
 use crate::dma::{DmaResult, Grant};
 
@@ -166,6 +167,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How everything ends once the SMMU is in Service Failure Mode (IHI 0070, 12.3).
+    pub const fn of_failure(kind: RequestKind) -> Self {
+        match kind {
+            RequestKind::Ordinary | RequestKind::AtsTranslated => Self::Abort { event: None },
+            RequestKind::AtsRequest { .. } => Self::Ats { answer: AtsAnswer::Abort, event: None },
+            RequestKind::PageRequest => Self::Ppar { ppar: None, event: None },
+            RequestKind::Operation(_) => Self::Operation(Answer::InternalError),
+        }
+    }
+
     /// The record that this outcome asks for.
     pub const fn event(&self) -> Option<EventRecord> {
         match *self {

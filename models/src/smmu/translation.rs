@@ -20,7 +20,6 @@ pub(super) use front::Front;
 
 use spec::smmu::{EventNumber, EventRecord};
 
-use super::atos::Answer;
 use super::attributes::{LeafAttributes, Overrides};
 use super::caches::Caches;
 use super::config::Tables;
@@ -398,12 +397,7 @@ impl Translation {
             return self.no_such_transaction();
         }
         if control.failed {
-            return done(match kind {
-                RequestKind::Ordinary | RequestKind::AtsTranslated => Outcome::Abort { event: None },
-                RequestKind::AtsRequest { .. } => Outcome::Ats { answer: AtsAnswer::Abort, event: None },
-                RequestKind::PageRequest => Outcome::Ppar { ppar: None, event: None },
-                RequestKind::Operation(_) => Outcome::Operation(Answer::InternalError),
-            });
+            return done(Outcome::of_failure(kind));
         }
         if !control.enabled() {
             return match kind {

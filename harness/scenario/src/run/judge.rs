@@ -381,9 +381,9 @@ impl Judge {
             Requester::Cpu(cpu) => cpu,
             Requester::Psmmu(smmu) | Requester::Pair(smmu) => {
                 let mirror = self.mirrors.get(usize::from(smmu));
-                let [event, page] = mirror
-                    .map_or([0; 2], |m| [m.message_to, m.page_message_to()])
-                    .map(|to| to != 0 && to == addr);
+                let [event, page] = mirror.map_or([false; 2], |m| {
+                    [m.message_to, m.page_message_to()].map(|to| to != 0 && m.reached(to) == addr)
+                });
                 if event {
                     self.tell(now, Fact::EventInterrupt { smmu });
                 }

@@ -84,3 +84,17 @@ fn service_failure_ends_everything_but_the_registers() {
     }
     assert!(b.events().is_empty());
 }
+
+/// Transactions that have begun before, one that walks and one whose event is on its way, end like those that come later.
+#[test]
+fn service_failure_ends_what_is_under_way() {
+    let mut b = broken(PsmmuFaults { fail: Which::Nth(5), ..Default::default() });
+    b.latency = Time::us(5);
+    let tags = [b.dma(STREAM, 0x3000, Op::Read { len: 8 }), b.dma(STREAM, 0x7000_0000, Op::Read { len: 8 })];
+    b.submit(&[Command::sync()]);
+    for tag in tags {
+        assert!(matches!(b.completion(tag).unwrap().1, DmaResult::Aborted(_)));
+    }
+    assert!(b.events().is_empty());
+    assert_eq!(b.read32(GERROR), GlobalError::SFM_ERR.mask() as u32);
+}

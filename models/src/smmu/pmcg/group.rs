@@ -7,6 +7,7 @@ use spec::smmu::pmcg::{
 };
 
 use super::Shape;
+use crate::smmu::features::Features;
 use crate::smmu::interrupts::Raise;
 
 /// Which page of a group.
@@ -275,9 +276,9 @@ impl Group {
     }
 
     /// How an interrupt leaves: as a message if one is configured, otherwise on the wire if there is one.
-    pub fn raise(&self, wire: Option<u32>) -> Option<Raise> {
+    pub fn raise(&self, wire: Option<u32>, features: &Features) -> Option<Raise> {
         let (addr, data) = (self.registers.get::<IRQ_CFG0>().addr(), self.registers.get::<IRQ_CFG1>().data());
-        Raise::choose(addr, data, wire)
+        Raise::choose(addr, data, wire).map(|raise| raise.truncated(features))
     }
 
     /// A message was aborted.

@@ -5,6 +5,7 @@ use spec::smmu::Pmcg;
 use spec::smmu::pmcg::{CFGR, Counter, EVTYPER, Place};
 
 use super::{Change, Group, Page, Shape};
+use crate::smmu::features::{Features, IdrProfile};
 use crate::smmu::interrupts::Raise;
 
 /// A group with everything: filters of their own, messages, one page.
@@ -284,15 +285,20 @@ fn narrow_counters() {
 
 #[test]
 fn messages_are_configured_while_they_are_disabled() {
+    let features = Features::new(IdrProfile::STANDARD).expect("the standard profile is modelled");
     let mut rig = Rig::new(FULL);
-    rig.write(Pmcg::IRQ_CFG0, 0x800);
+    // Of 48 address bits the last one is lost.
+    rig.write(Pmcg::IRQ_CFG0, 1 << 48 | 0x800);
     rig.write(Pmcg::IRQ_CFG1, 7);
     rig.write(Pmcg::IRQ_CTRL, 1);
     for reg in [Pmcg::IRQ_CFG0, Pmcg::IRQ_CFG1, Pmcg::IRQ_CFG2] {
         rig.write(reg, 4);
     }
-    assert_eq!((rig.read(Pmcg::IRQ_CFG0), rig.read(Pmcg::IRQ_CFG1), rig.read(Pmcg::IRQ_CFG2)), (0x800, 7, 0));
-    assert_eq!(rig.0.raise(Some(9)), Some(Raise::Message { addr: 0x800, data: 7 }));
+    assert_eq!(
+        (rig.read(Pmcg::IRQ_CFG0), rig.read(Pmcg::IRQ_CFG1), rig.read(Pmcg::IRQ_CFG2)),
+        (1 << 48 | 0x800, 7, 0)
+    );
+    assert_eq!(rig.0.raise(Some(9), &features), Some(Raise::Message { addr: 0x800, data: 7 }));
     rig.0.message_aborted();
     assert_eq!(rig.read(Pmcg::IRQ_STATUS), 1);
     rig.write(Pmcg::IRQ_CTRL, 0);
@@ -301,8 +307,8 @@ fn messages_are_configured_while_they_are_disabled() {
     assert_eq!(rig.read(Pmcg::IRQ_STATUS), 0);
     let mut plain = Rig::new(Shape { msi: false, ..FULL });
     plain.write(Pmcg::IRQ_CFG0, 0x800);
-    assert_eq!((plain.read(Pmcg::IRQ_CFG0), plain.0.raise(Some(9))), (0, Some(Raise::Wire(9))));
-    assert_eq!(plain.0.raise(None), None);
+    assert_eq!((plain.read(Pmcg::IRQ_CFG0), plain.0.raise(Some(9), &features)), (0, Some(Raise::Wire(9))));
+    assert_eq!(plain.0.raise(None, &features), None);
 }
 
 /// IRQ_CTRL is taken only when no Update is under way, and acts with its ACK.

@@ -4,7 +4,7 @@ use oracle::Registers;
 use spec::regs::{Block, RegFile};
 use spec::smmu::page0::{
     CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, EVENTQ_BASE, EVENTQ_IRQ_CFG0, EVENTQ_IRQ_CFG1, GBPA,
-    GERROR, GERRORN, IDR1, IRQ_CTRL, IRQ_CTRLACK,
+    GERROR, GERRORN, IDR1, IDR5, IRQ_CTRL, IRQ_CTRLACK,
 };
 use spec::smmu::page1::{self, EVENTQ_CONS, EVENTQ_PROD};
 use spec::smmu::{GlobalError, Page0, Page1};
@@ -21,7 +21,7 @@ pub(super) struct Mirror {
     /// GBPA as it acts on traffic.
     gbpa: GBPA,
     /// Service Failure Mode.
-    failed: bool,
+    pub(super) failed: bool,
     ring: Ring,
     pub(super) cmdqv: Option<Cmdqv>,
     event_line: Option<u32>,
@@ -180,6 +180,13 @@ impl Mirror {
         let gerror: GERROR = self.page0.get();
         self.page0.set(GERROR(gerror.0 ^ error.mask()));
         self.failed |= error == GlobalError::SFM_ERR;
+    }
+
+    /// Where a message goes that software has sent to `addr`: without the bits beyond the output address size.
+    pub(super) fn reached(&self, addr: u64) -> u64 {
+        let bits = [32, 36, 40, 42, 44, 48, 52];
+        let oas = bits.get(self.page0.get::<IDR5>().oas() as usize).copied().unwrap_or(64);
+        addr & (u64::MAX >> (64 - oas))
     }
 
     /// Whether an interrupt of this SMMU is that of its Event queue.

@@ -21,11 +21,11 @@ impl Mirror {
     /// overflow (IHI 0070, 6.3.36).
     pub(super) fn page_request_dropped(&self, request: PageRequest) -> bool {
         let cr0 = CR0(self.page0.get::<CR0>().0 & self.page0.get::<CR0ACK>().0);
-        let runs = cr0.smmuen() && cr0.priqen() && !self.is_active(GlobalError::PRIQ_ABT_ERR);
+        let runs = !self.failed && cr0.smmuen() && cr0.priqen() && !self.is_active(GlobalError::PRIQ_ABT_ERR);
         runs && request.last() && self.page0.get::<PRIQ_IRQ_CFG2>().lo()
     }
 
-    /// Where the PRI queue's messages go, or zero.
+    /// What software has written as the place where the PRI queue's messages go; zero for nowhere.
     pub(super) fn page_message_to(&self) -> u64 {
         self.page0.get::<PRIQ_IRQ_CFG0>().addr()
     }

@@ -296,6 +296,11 @@ fn page_interrupts() {
             vec![],
         ),
         (
+            "dropped in Service Failure Mode",
+            overflowing(vec![failed(GlobalError::SFM_ERR), dropped(true)]),
+            vec![],
+        ),
+        (
             "a write that fails before the overflow shows",
             overflowing(vec![dropped(true), failed(GlobalError::PRIQ_ABT_ERR)]),
             vec![],
@@ -305,6 +310,14 @@ fn page_interrupts() {
         (
             "message to memory",
             all([message(0x8000), with(vec![asked(true), store(Requester::Psmmu(0), 0x8000, &[78])])]),
+            vec![],
+        ),
+        (
+            "message beyond the output addresses",
+            all([
+                message(1 << 54 | 0x8000),
+                with(vec![asked(true), store(Requester::Psmmu(0), 0x8000, &[78])]),
+            ]),
             vec![],
         ),
         (
