@@ -11,7 +11,7 @@ use std::io;
 use kernel::journal::{Actor, Attachment, Note};
 use models::bus::Requester;
 use models::dma::{Incoming, PageResponse};
-use models::record::{CommandQueue, Record, Updater};
+use models::record::{Record, Updater};
 use sim::Time;
 use spec::cmdqv::Place;
 use spec::cmdqv::config::PARAM;
@@ -166,20 +166,6 @@ fn of_note(note: &Note) -> Subject {
     }
 }
 
-struct QueueName(CommandQueue);
-
-impl fmt::Display for QueueName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            CommandQueue::Main => f.write_str("CMDQ"),
-            CommandQueue::Ecmdq(queue) => write!(f, "ECMDQ{queue}"),
-            CommandQueue::Vcmdq { queue, vintf, logical } => {
-                write!(f, "VCMDQ{queue}=LVCMDQ{vintf}.{logical}")
-            }
-        }
-    }
-}
-
 /// A stream and an address.
 struct Access {
     sid: u32,
@@ -224,11 +210,11 @@ impl fmt::Display for RecordText<'_> {
                 }
             }
             Record::CommandConsumed { queue, index, raw, executed, .. } => {
-                write!(f, "consumed {}[{index}] {raw}", QueueName(queue))?;
+                write!(f, "consumed {queue}[{index}] {raw}")?;
                 if executed == raw { Ok(()) } else { write!(f, " as {executed}") }
             }
             Record::CommandError { queue, index, code, raw, .. } => {
-                write!(f, "stops at {}[{index}] with {}", QueueName(queue), CommandError(code))?;
+                write!(f, "stops at {queue}[{index}] with {}", CommandError(code))?;
                 raw.map_or(Ok(()), |raw| write!(f, ": {raw}"))
             }
             Record::DescriptorUpdated { who, addr, before, after } => {
@@ -364,6 +350,7 @@ mod test {
     use models::bus::Data;
     use models::cpu::CpuId;
     use models::dma::PageAnswer;
+    use models::record::CommandQueue;
     use models::smmu::Attributes;
     use spec::smmu::{Command, EventRecord};
 
@@ -451,8 +438,8 @@ mod test {
             |      12.345678 us  left      VCMDQ3.PROD = 0x2
             |      12.345678 us  smmu1     CMDQV+0x10184 = 0x2
             |      12.345678 us  left      consumed CMDQ[3] CFGI_STE sid=0x2 leaf
-            |      12.345678 us  left      consumed VCMDQ3=LVCMDQ1.0[0] CFGI_STE sid=0x2 leaf as CFGI_STE sid=0x20 leaf
-            |      12.345678 us  left      stops at VCMDQ3=LVCMDQ1.0[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
+            |      12.345678 us  left      consumed VINTF1.LVCMDQ0=VCMDQ3[0] CFGI_STE sid=0x2 leaf as CFGI_STE sid=0x20 leaf
+            |      12.345678 us  left      stops at VINTF1.LVCMDQ0=VCMDQ3[1] with CERROR_ILL: CFGI_STE sid=0x2 leaf
             |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write 0x1040 of 64 bytes to 0x8040, hit
             |      12.345678 us  left      dma 7: done
             |      12.345678 us  left      dma 7: sid=0x5 ssid=0x1 write privileged instruction 0x1040 aborted with C_BAD_STE

@@ -199,7 +199,7 @@ impl Translation {
             return self.fault(EventNumber::F_ADDR_SIZE, Stage::One, Manner::ALWAYS);
         }
         if mode & 2 == 0 || self.is_virtual_only() {
-            return done(self.identity(features, Overrides::of_stream(self.stream.ste)));
+            return done(self.identity(features, self.stream.overrides));
         }
         self.tag.kind = Kind::Ipa;
         self.consult_main(caches)

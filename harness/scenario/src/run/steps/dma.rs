@@ -330,11 +330,15 @@ pub(super) async fn dma(world: &Arc<World>, cpu: &Cpu, step: &Step, a: &step::Dm
         // No other step writes the same.
         _ => (u64::from(step.line) | 0xd3a << 52).to_le_bytes().to_vec(),
     };
+    let ssid = a.pasid.map(|pasid| pasid as u32).or(range.and_then(|range| range.pasid));
+    if a.stop && ssid.is_none() {
+        return Err("a stop marker is about a PASID, and the mapping has none".to_owned());
+    }
     let before = world.control.event_count(cpu).await;
     let job = Job {
         write,
         iova: base.wrapping_add(a.offset.0),
-        ssid: a.pasid.map(|pasid| pasid as u32).or(range.and_then(|range| range.pasid)),
+        ssid,
         incoming: Incoming { privileged: a.privileged, instruction: a.instruction, ..Incoming::DEFAULT },
         len: a.length.0 as u32,
         pattern: if write { pattern.clone() } else { Vec::new() },
