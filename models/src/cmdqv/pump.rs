@@ -74,6 +74,12 @@ impl Cmdqv {
                     self.lint(format!(
                         "VCMDQ {queue}: {code} of a command whose owner is gone; not reported"
                     ));
+                    let state = self.queue_mut(queue);
+                    if state.runs() {
+                        // Skipped, or it would be taken again for ever.
+                        state.cons = state.ring.advance(state.cons, 1);
+                        self.cons_changed(queue);
+                    }
                 }
             }
         }

@@ -131,3 +131,22 @@ fn deallocating_a_running_queue_stops_and_hides_it() {
     rig.settle();
     assert_eq!(rig.log_of(10), [Command::tlbi_nh_asid(1, 6); 4], "it now runs for the new owner");
 }
+
+/// A queue that is taken from a running VINTF goes on for it until its backlog is done: an error of a command is told to nobody, and is not
+/// met again and again.
+#[test]
+fn an_error_of_a_queue_that_has_gone_is_met_once() {
+    let mut rig = Rig::with(|c| c.knobs.backlog = crate::cmdqv::knobs::Backlog::Drain);
+    let mut queue = guest(&mut rig, 5);
+    rig.halt = true;
+    rig.push(&mut queue, &[Command::tlbi_nh_asid(1, 1); 4]);
+    rig.w("CMDQ_ALLOC10", 6 << 15 | 1);
+    let mut met = 0;
+    while rig.block.take(10).is_some() {
+        rig.block.retire(10, Err(spec::smmu::error::CommandError::CERROR_ILL));
+        rig.settle();
+        met += 1;
+        assert!(met <= 4, "there are no more commands");
+    }
+    assert_eq!((met, rig.edges), (4, 0));
+}
