@@ -55,9 +55,11 @@ impl Tables {
             return None;
         }
         let level = granule.start_level_2(ste.s2sl0(), features.stt)?;
+        if !granule.start_fits_2(level, 64 - size) {
+            return None;
+        }
         let output_bits = features.capped_bits(ste.s2ps());
-        let fits = granule.start_fits_2(level, 64 - size);
-        let tables = Self::new(granule, 64 - size, output_bits, level, ste.s2ttb()).filter(|_| fits)?;
+        let tables = Self::new(granule, 64 - size, output_bits, level, ste.s2ttb())?;
         Some(Self { big_endian: ste.s2endi(), ..tables })
     }
 
