@@ -63,17 +63,12 @@ pub enum Raise {
 }
 
 impl Raise {
-    /// A message goes no further than the output address size.
-    pub(super) fn truncated(self, features: &Features) -> Self {
-        match self {
-            Self::Message { addr, data } => Self::Message { addr: features.truncated(addr), data },
-            Self::Wire(_) => self,
+    /// A message if one is configured, which goes no further than the output address size, else an edge if there is a wire.
+    pub(super) fn choose(addr: PhysAddr, data: u64, wire: Option<u32>, features: &Features) -> Option<Self> {
+        if addr == 0 {
+            return wire.map(Self::Wire);
         }
-    }
-
-    /// A message if one is configured, else an edge if there is a wire.
-    pub(super) fn choose(addr: PhysAddr, data: u64, wire: Option<u32>) -> Option<Self> {
-        if addr == 0 { wire.map(Self::Wire) } else { Some(Self::Message { addr, data: data as u32 }) }
+        Some(Self::Message { addr: features.truncated(addr), data: data as u32 })
     }
 
     /// What an enabled source does: a message if one is configured, else an edge if there is a wire. The completion of
@@ -102,11 +97,7 @@ impl Raise {
             ),
             Source::Sync => return lines.cmdq_sync.map(Self::Wire),
         };
-        if enabled {
-            Self::choose(addr, data, wire).map(|raise| raise.truncated(registers.features()))
-        } else {
-            None
-        }
+        if enabled { Self::choose(addr, data, wire, registers.features()) } else { None }
     }
 
     /// What a completed CMD_SYNC with SIG_IRQ does: an edge if there is a wire, and its message, if it has one (IHI 0070, 4.7.3).

@@ -278,7 +278,7 @@ impl Group {
     /// How an interrupt leaves: as a message if one is configured, otherwise on the wire if there is one.
     pub fn raise(&self, wire: Option<u32>, features: &Features) -> Option<Raise> {
         let (addr, data) = (self.registers.get::<IRQ_CFG0>().addr(), self.registers.get::<IRQ_CFG1>().data());
-        Raise::choose(addr, data, wire).map(|raise| raise.truncated(features))
+        Raise::choose(addr, data, wire, features)
     }
 
     /// A message was aborted.
